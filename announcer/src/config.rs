@@ -78,7 +78,7 @@ use sources::{Source, Sources};
 
 pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
-pub use chain::{ChainConfig, MISSING_HEARTBEATS, MOST_MEMBERS};
+pub use chain::{ChainConfig, LONGEST_LEAVE, MISSING_HEARTBEATS, MOST_MEMBERS};
 pub use check::{CheckConfig, OnFailure};
 pub use digest::ConfigDigest;
 pub use drain::{ACKNOWLEDGE, DrainConfig};

@@ -72,7 +72,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::io::bfd::{self, BfdChannels};
-use self::io::chain::{self, ChainChannels, ChainStop, LONGEST_LEAVE};
+use self::io::chain::{self, ChainChannels, ChainStop};
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
@@ -93,7 +93,7 @@ use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
 use crate::chain::io as chain_io;
 use crate::chain::status::ChainStatus;
-use crate::config::{self, Config, ConfigDigest};
+use crate::config::{self, Config, ConfigDigest, LONGEST_LEAVE};
 use crate::control::io::{self as control, Reload, Socket, UpgradeRequest};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
@@ -530,7 +530,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
     chain_stop.send_replace(ChainStop::Leave);
-    let _ = timeout(LONGEST_LEAVE, chain.ended()).await;
+    let _ = timeout(LONGEST_LEAVE * 2, chain.ended()).await;
     // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
     bfd_stop.send_replace(true);
     let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;

@@ -210,8 +210,8 @@ table! {
 }
 
 /// What can become of a packet of the chain: the values of the label `what` of [`CHAIN_PACKETS`].
-pub const CHAIN_PACKET_WORDS: [&str; 7] =
-    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark"];
+pub const CHAIN_PACKET_WORDS: [&str; 8] =
+    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark", "expired"];
 
 /// The chain at the time of a scrape.
 #[derive(Debug, Clone)]

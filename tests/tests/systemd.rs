@@ -326,7 +326,7 @@ fn chain(machine: &Machine) {
         "mv /usr/sbin/nft /usr/sbin/nft.real && cat >/usr/sbin/nft <<'E'\n{NFT}E\nchmod 755 /usr/sbin/nft"
     ));
     machine.must(
-        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"grep ^CapEff /proc/self/status >/tmp/check\"]\\n\
+        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"cat /etc/announcer/chain.key >/tmp/key; grep ^CapEff /proc/self/status >/tmp/check\"]\\n\
          [chain]\\ninterface = \"chain0\"\\nmembers = [\"10.7.0.1\", \"10.7.0.2\"]\\nkey_file = \"/etc/announcer/chain.key\"\\n' \
          >>/etc/announcer/announcer.toml && announcer reload",
     );
@@ -338,6 +338,7 @@ fn chain(machine: &Machine) {
     machine.until("the check", |machine| machine.run(&format!("test -s /proc/{pid}/root/tmp/check")).0 == 0);
     assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/nft")), "CapEff:\t0000000000001000"); // NET_ADMIN, and no variable
     assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/check")), "CapEff:\t0000000000000000");
+    assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/key")), "", "a check has read the key");
     let status = machine.must("announcer status --all");
     assert!(status.contains("chain: member 10.7.0.2 was not heard"), "{status}");
 

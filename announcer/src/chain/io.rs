@@ -8,6 +8,7 @@
 //! ```
 
 mod heartbeats;
+pub mod key;
 pub mod neighbours;
 pub mod nft;
 pub mod vxlan;

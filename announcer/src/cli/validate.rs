@@ -1,14 +1,16 @@
 //! `announcer validate`: all mistakes of a configuration and of the files that it names.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{CommandError, any_ca_file, counts, json, usage};
 use crate::bgp::io::password::{self, PasswordFinding};
+use crate::chain::io::key;
 use crate::config::io::ConfigText;
-use crate::config::{self, ConfigError, ConfigErrors};
+use crate::config::{self, ConfigError, ConfigErrors, LONGEST_LEAVE};
 use crate::drain;
 use crate::files::io as files;
 use crate::health::io::trust;
@@ -89,7 +91,8 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
         warnings.extend(config.choices());
         warnings.extend(config.missing_programs(files::check_program));
         let limit = drain::io::unit::stop_time();
-        warnings.extend(drain::unit::warning(config.drain.as_ref(), config.bgp.settle, limit));
+        let chain = config.chain.as_ref().map_or(Duration::ZERO, |_| LONGEST_LEAVE);
+        warnings.extend(drain::unit::warning(config.drain.as_ref(), config.bgp.settle, chain, limit));
     }
     if !is_json {
         warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
@@ -173,6 +176,15 @@ fn check_keys(config: &config::Config, warnings: &mut Vec<String>) -> Vec<String
             Err(unseen @ PasswordFinding::Unseen(_)) => {
                 warnings.push(format!("peer `{}`: {unseen}", peer.name));
             }
+        }
+    }
+    if let Some(chain) = &config.chain {
+        match key::read(&chain.key_file) {
+            Ok(_) => {}
+            Err(unseen) if unseen.is_unseen() => {
+                warnings.push(format!("`[chain]`: {unseen}; its key was not checked"));
+            }
+            Err(wrong_key) => wrong.push(format!("`[chain]`: {wrong_key}")),
         }
     }
     wrong

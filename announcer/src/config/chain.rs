@@ -28,6 +28,9 @@ pub const MOST_MEMBERS: usize = 32;
 /// A member that was not heard for this many heartbeats is dead.
 pub const MISSING_HEARTBEATS: u32 = 3;
 
+/// How long a stop waits at most until the other members have let this host go.
+pub const LONGEST_LEAVE: Duration = Duration::from_secs(3);
+
 table! {
     /// `[chain]`.
     pub struct ChainConfig as Written {

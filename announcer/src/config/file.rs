@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -86,6 +87,12 @@ impl Config {
 }
 
 impl Config {
+    /// The files with keys, which the programs of checks and hooks must not read.
+    pub fn key_files(&self) -> impl Iterator<Item = &Path> {
+        let of_peers = self.peers.iter().filter_map(|peer| peer.password_file.as_deref());
+        of_peers.chain(self.chain.iter().map(|chain| chain.key_file.as_path()))
+    }
+
     /// The routers that get the routes of each VIP.
     pub fn recipients(&self) -> BTreeMap<IpAddr, &Recipients> {
         self.vips().map(|(vip, service)| (vip, &service.recipients)).collect()

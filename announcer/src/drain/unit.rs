@@ -29,9 +29,14 @@ pub fn stop_limit<'a>(files: impl IntoIterator<Item = &'a str>) -> Option<Durati
     limit
 }
 
-/// The warning, if a stop may take longer than systemd waits.
-pub fn warning(drain: Option<&DrainConfig>, settle: Duration, limit: Option<Duration>) -> Option<String> {
-    let longest = drain?.longest_stop(settle);
+/// The warning, if a stop may take longer than systemd waits. `chain`: how long the other members are waited for.
+pub fn warning(
+    drain: Option<&DrainConfig>,
+    settle: Duration,
+    chain: Duration,
+    limit: Option<Duration>,
+) -> Option<String> {
+    let longest = drain?.longest_stop(settle) + chain;
     let limit = limit.filter(|limit| longest > *limit)?;
     let shown = |time: Duration| humantime::format_duration(time).to_string();
     Some(format!(
@@ -65,11 +70,15 @@ mod tests {
     fn a_stop_that_would_be_killed_is_warned_of() {
         let seconds = Duration::from_secs;
         let drain = |deadline| DrainConfig { prepare: seconds(0), deadline: seconds(deadline) };
-        assert_eq!(warning(None, seconds(1), Some(INSTALLED)), None);
-        assert_eq!(warning(Some(&drain(28)), seconds(1), Some(INSTALLED)), None);
-        assert_eq!(warning(Some(&drain(300)), seconds(1), None), None);
+        let warning = |drain: Option<DrainConfig>, chain, limit| {
+            warning(drain.as_ref(), seconds(1), seconds(chain), limit)
+        };
+        assert_eq!(warning(None, 3, Some(INSTALLED)), None);
+        assert_eq!(warning(Some(drain(28)), 0, Some(INSTALLED)), None);
+        assert!(warning(Some(drain(28)), 3, Some(INSTALLED)).is_some());
+        assert_eq!(warning(Some(drain(300)), 0, None), None);
         assert_eq!(
-            warning(Some(&drain(300)), seconds(1), Some(INSTALLED)).unwrap(),
+            warning(Some(drain(300)), 0, Some(INSTALLED)).unwrap(),
             "`[drain]`: a stop may take 5m 2s, but systemd kills the daemon after 30s: lower `deadline`, or write \
              `TimeoutStopSec=307s` with `systemctl edit announcer`"
         );

@@ -80,7 +80,7 @@ fn chain() -> ChainStatus {
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4 };
     let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
-    let observation = |state, said| Observation { state, since, said, awaited: false };
+    let observation = |state, said| Observation { state, since, said, awaited: false, lingers: false };
     let said = Said { facts: facts(9), about_us };
     let observed: BTreeMap<IpAddr, Observation> = [
         (second, observation(MemberState::Alive, Some(said))),
@@ -401,6 +401,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_chain_packets_total{family="ipv4",what="over_budget"} 3
         announcer_chain_packets_total{family="ipv4",what="not_started"} 0
         announcer_chain_packets_total{family="ipv4",what="foreign_mark"} 0
+        announcer_chain_packets_total{family="ipv4",what="expired"} 0
         # TYPE announcer_chain_heartbeats_dropped_total counter
         announcer_chain_heartbeats_dropped_total{reason="length"} 0
         announcer_chain_heartbeats_dropped_total{reason="magic"} 0

@@ -68,6 +68,8 @@ pub struct CounterReport {
     pub not_started: u64,
     /// Packets without a socket here that have a mark, but are from no member.
     pub foreign_mark: u64,
+    /// Those of `returned` whose TTL has ended: a member that forwards to this host is not believed here.
+    pub expired: u64,
 }
 
 /// A member.

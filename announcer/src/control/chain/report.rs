@@ -91,9 +91,17 @@ fn ring(status: &ChainStatus, family: Family) -> RingReport {
 }
 
 fn counters(counted: &ChainCounters) -> CounterReport {
-    let ChainCounters { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark } =
-        *counted;
-    CounterReport { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark }
+    let ChainCounters {
+        forwarded,
+        started,
+        accepted,
+        returned,
+        over_budget,
+        not_started,
+        foreign_mark,
+        expired,
+    } = *counted;
+    CounterReport { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark, expired }
 }
 
 fn member(

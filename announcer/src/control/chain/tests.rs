@@ -51,7 +51,10 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
         .iter()
         .map(|Other(last, state, facts, vips)| {
             let said = facts.map(|facts| Said { facts, about_us });
-            (address(*last), (Observation { state: *state, since, said, awaited: false }, *vips))
+            (
+                address(*last),
+                (Observation { state: *state, since, said, awaited: false, lingers: false }, *vips),
+            )
         })
         .collect();
     let own = Own { address: address(11), wanted, switched_off: false, presence: Presence::Here };
@@ -130,6 +133,7 @@ fn a_ring_of_both_families_is_printed() {
           over budget      7     7  not forwarded because of `budget`
           not started      0     0  not forwarded: switched off, or nobody is next
           foreign mark     0     0  have a mark, and are from no member
+          expired          0     0  went round until their TTL ended: a member is not believed
         HEARTBEAT
            3  did not count: the HMAC is wrong: the sender has another key
           12  did not count: the counter has not grown
@@ -169,42 +173,44 @@ fn what_does_not_work_is_printed() {
         (
             ChainStatus { off: Some(off), send_errors: 2, ..alone },
             expect![[r#"
-            chain: this host is 10.0.1.11, forwarding is switched off
-            RING
-              IPv4  1 of 2 members, nobody is next
-            MEMBER
-              10.0.1.11  this host      in the ring                                                       1 announced, 1 not announced
-              10.0.1.12  unknown    5m  not in the ring: it was not heard since the start of this daemon
-            PACKET          IPv4
-              forwarded     1200  passed on to the next member
-              started          0  of these, the way along the ring began here
-              accepted         0  came marked, and have a socket here
-              returned         0  ended their way without a socket: this host's stack answered
-              over budget      7  not forwarded because of `budget`
-              not started      0  not forwarded: switched off, or nobody is next
-              foreign mark     0  have a mark, and are from no member
-            HEARTBEAT
-              2  were not sent by the kernel
-            warning: chain: forwarding is switched off on this host since 2026-01-31T12:00:00Z by ann: tests; `announcer chain on` ends that
-            warning: chain: member 10.0.1.12 was not heard for 5m: compare `members`, `port` and the key on both hosts, and its packet filter"#]],
+                chain: this host is 10.0.1.11, forwarding is switched off
+                RING
+                  IPv4  1 of 2 members, nobody is next
+                MEMBER
+                  10.0.1.11  this host      in the ring                                                       1 announced, 1 not announced
+                  10.0.1.12  unknown    5m  not in the ring: it was not heard since the start of this daemon
+                PACKET          IPv4
+                  forwarded     1200  passed on to the next member
+                  started          0  of these, the way along the ring began here
+                  accepted         0  came marked, and have a socket here
+                  returned         0  ended their way without a socket: this host's stack answered
+                  over budget      7  not forwarded because of `budget`
+                  not started      0  not forwarded: switched off, or nobody is next
+                  foreign mark     0  have a mark, and are from no member
+                  expired          0  went round until their TTL ended: a member is not believed
+                HEARTBEAT
+                  2  were not sent by the kernel
+                warning: chain: forwarding is switched off on this host since 2026-01-31T12:00:00Z by ann: tests; `announcer chain on` ends that
+                warning: chain: member 10.0.1.12 was not heard for 5m: compare `members`, `port` and the key on both hosts, and its packet filter"#]],
         ),
         (
             status(V4, &[Other(12, MemberState::Alive, Some(other_list), NONE)], now),
             expect![[r#"
-            chain: this host is 10.0.1.11
-            RING
-              IPv4  2 of 2 members, next 10.0.1.12
-            MEMBER
-              10.0.1.11  this host      in the ring             1 announced, 1 not announced
-              10.0.1.12  alive      5m  in the ring, it leaves
-            PACKET          IPv4
-              forwarded     1200  passed on to the next member
-              started          0  of these, the way along the ring began here
-              accepted         0  came marked, and have a socket here
-              returned         0  ended their way without a socket: this host's stack answered
-              over budget      7  not forwarded because of `budget`
-              not started      0  not forwarded: switched off, or nobody is next
-              foreign mark     0  have a mark, and are from no member"#]],
+                chain: this host is 10.0.1.11
+                RING
+                  IPv4  2 of 2 members, next 10.0.1.12
+                MEMBER
+                  10.0.1.11  this host      in the ring             1 announced, 1 not announced
+                  10.0.1.12  alive      5m  in the ring, it leaves
+                PACKET          IPv4
+                  forwarded     1200  passed on to the next member
+                  started          0  of these, the way along the ring began here
+                  accepted         0  came marked, and have a socket here
+                  returned         0  ended their way without a socket: this host's stack answered
+                  over budget      7  not forwarded because of `budget`
+                  not started      0  not forwarded: switched off, or nobody is next
+                  foreign mark     0  have a mark, and are from no member
+                  expired          0  went round until their TTL ended: a member is not believed"#]],
         ),
     ] {
         want.assert_eq(&text(&report_of(&chain, now), None));

@@ -25,7 +25,7 @@ use crate::control::status::{age, columns, cut};
 
 /// The counters: the word, its meaning, and how it is read.
 type CounterRow = (&'static str, &'static str, fn(&CounterReport) -> u64);
-const COUNTERS: [CounterRow; 7] = [
+const COUNTERS: [CounterRow; 8] = [
     ("forwarded", "passed on to the next member", |counted| counted.forwarded),
     ("started", "of these, the way along the ring began here", |counted| counted.started),
     ("accepted", "came marked, and have a socket here", |counted| counted.accepted),
@@ -33,6 +33,7 @@ const COUNTERS: [CounterRow; 7] = [
     ("over budget", "not forwarded because of `budget`", |counted| counted.over_budget),
     ("not started", "not forwarded: switched off, or nobody is next", |counted| counted.not_started),
     ("foreign mark", "have a mark, and are from no member", |counted| counted.foreign_mark),
+    ("expired", "went round until their TTL ended: a member is not believed", |counted| counted.expired),
 ];
 
 /// The states of VIPs that are listed, and their words for people.

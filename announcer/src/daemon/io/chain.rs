@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::{Fitness, Network};
 use crate::chain::heartbeat::{Digest, Facts, Families, Keys, NextHops, Presence, VipState};
+use crate::chain::io::key;
 use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, HeartbeatContent, HeartbeatLoop, HeartbeatOrder,
     HeartbeatReport, HeartbeatSettings,
@@ -34,7 +35,7 @@ use crate::chain::ring::{
 };
 use crate::chain::segment::{VXLAN_DEVICE, link_local};
 use crate::chain::status::{ChainStatus, OffOrder, member_status};
-use crate::config::{ChainConfig, Config};
+use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
 use crate::director::standing::{NotAnnouncedReason, Standing};
 use crate::files::io::{self as files, Files};
 use crate::realtime::io::RealtimeThread;
@@ -46,10 +47,8 @@ const TURN: Duration = Duration::from_secs(1);
 const RESTART: Duration = Duration::from_secs(1);
 /// How long a start waits for the other members at most before it announces.
 pub(in crate::daemon) const LONGEST_JOIN: Duration = Duration::from_secs(3);
-/// How long a stop waits at most until the other members have let this host go.
-pub(in crate::daemon) const LONGEST_LEAVE: Duration = Duration::from_secs(3);
-/// The longest key file that is read, in octets.
-const LONGEST_KEY_FILE: u64 = 4096;
+/// The longest file with that order, in octets.
+const LONGEST_OFF: u64 = 65_536;
 /// How often the key file is read again.
 const KEY_TURN: Duration = Duration::from_secs(10);
 /// The file with the order to forward nothing, in the state directory.
@@ -169,6 +168,8 @@ struct Keeper {
     key_number: u64,
     vxlan: Option<(VxlanSettings, u32)>,
     leaving: Option<Leaving>,
+    /// When the stop no longer waits for the other members.
+    leave_by: Option<Instant>,
     /// Whether heartbeats have said that the rules are installed. Then the other members take this host into their rings.
     joins: bool,
     /// When sessions may begin at the latest.
@@ -177,7 +178,7 @@ struct Keeper {
 
 impl Keeper {
     async fn start(channels: &ChainChannels) -> Keeper {
-        let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_KEY_FILE).await;
+        let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_OFF).await;
         let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
         let rules = RuleKeeper::start(&channels.files, &channels.state_dir).await;
         let joins = rules.is_installed();
@@ -193,6 +194,7 @@ impl Keeper {
             key_number: 0,
             vxlan: None,
             leaving: None,
+            leave_by: None,
             joins,
             join_by: Instant::now() + LONGEST_JOIN,
         }
@@ -322,6 +324,10 @@ impl Keeper {
         );
         if stop == ChainStop::Leave {
             let leaving = self.leaving.get_or_insert_with(|| Leaving::new(now));
+            if now >= *self.leave_by.get_or_insert(now + LONGEST_LEAVE) {
+                warn!("members still have this host in their rings, not waiting any longer");
+                return Some(LeavingStep::RemoveRules);
+            }
             return Some(leaving.step(0, &observations, chain.heartbeat, now));
         }
         None
@@ -477,29 +483,20 @@ impl Keeper {
             return;
         }
         self.key_read = Some(now);
-        let name = chain.key_file.display();
-        let read =
-            channels.files.run(&chain.key_file, |path| Ok(files::read_secret(path, LONGEST_KEY_FILE))).await;
-        let secret = match read.and_then(|read| read) {
-            Ok(secret) => secret,
-            Err(why) => return self.no_key(format!("the key file `{name}` cannot be read: {why}")),
+        // The door gives an error of its own if the file system hangs.
+        let read = match channels.files.run(&chain.key_file, |path| Ok(key::read(path))).await {
+            Ok(read) => read.map_err(|why| why.to_string()),
+            Err(why) => Err(format!("the key file `{}` cannot be read: {why}", chain.key_file.display())),
         };
-        if secret.mode & 0o027 != 0 {
-            return self.no_key(format!(
-                "the key file `{name}` has mode {:03o}; others must not read it, nor group or others write it: `chmod 640`",
-                secret.mode & 0o777
-            ));
-        }
-        let text = String::from_utf8_lossy(&secret.octets).into_owned();
-        match Keys::parse(&text) {
-            Ok(keys) => {
+        match read {
+            Ok((keys, text)) => {
                 (self.keys, self.key_problem) = (Some(keys), None);
                 if text != self.key_text {
                     self.key_text = text;
                     self.key_number += 1;
                 }
             }
-            Err(why) => self.no_key(format!("the key file `{name}` cannot be used: {why}")),
+            Err(why) => self.no_key(why),
         }
     }
 

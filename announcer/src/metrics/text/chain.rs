@@ -73,8 +73,16 @@ impl Scrape {
 
 /// The counters, with the values of their label.
 fn packets(counters: &ChainCounters) -> impl Iterator<Item = (&'static str, u64)> {
-    let ChainCounters { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark } =
-        *counters;
+    let ChainCounters {
+        forwarded,
+        started,
+        accepted,
+        returned,
+        over_budget,
+        not_started,
+        foreign_mark,
+        expired,
+    } = *counters;
     CHAIN_PACKET_WORDS.into_iter().zip([
         forwarded,
         started,
@@ -83,5 +91,6 @@ fn packets(counters: &ChainCounters) -> impl Iterator<Item = (&'static str, u64)
         over_budget,
         not_started,
         foreign_mark,
+        expired,
     ])
 }

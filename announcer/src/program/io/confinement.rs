@@ -96,7 +96,7 @@ impl Confinement {
         if Uid::effective().is_root() {
             return Ok(None);
         }
-        let keys = configs.borrow().peers.iter().filter_map(|peer| peer.password_file.clone()).collect();
+        let keys = configs.borrow().key_files().map(Path::to_path_buf).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut remote = confine::remote_mounts(&mounts);
         remote.remove(Path::new("/")); // if this file system hangs, everything hangs

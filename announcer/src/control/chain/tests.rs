@@ -189,7 +189,7 @@ fn what_does_not_work_is_printed() {
                   foreign mark     0  have a mark, and are from no member
                   expired          0  went round until their TTL ended: a member is not believed
                 HEARTBEAT
-                  2  were not sent by the kernel
+                  2  not sent by the kernel
                 warning: chain: forwarding is switched off on this host since 2026-01-31T12:00:00Z by ann: tests; `announcer chain on` ends that
                 warning: chain: member 10.0.1.12 was not heard for 5m: compare `members`, `port` and the key on both hosts, and its packet filter"#]],
         ),

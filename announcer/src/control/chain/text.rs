@@ -69,7 +69,7 @@ pub fn text(report: &ChainReport, width: Option<usize>) -> String {
         lines.push("HEARTBEAT".to_owned());
         let dropped = report.heartbeats_dropped.iter();
         let dropped = dropped.map(|one| (one.count, format!("did not count: {}", one.reason.text)));
-        let unsent = (report.heartbeats_unsent, "were not sent by the kernel".to_owned());
+        let unsent = (report.heartbeats_unsent, "not sent by the kernel".to_owned());
         let rows: Vec<Vec<String>> = dropped
             .chain([unsent])
             .filter(|(count, _)| *count > 0)

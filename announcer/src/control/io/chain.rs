@@ -50,9 +50,9 @@ async fn own_vips(context: &ControlContext) -> Option<Vec<OwnVip>> {
 pub(super) async fn switch(off: Option<OffOrder>, context: &ControlContext) -> Response {
     let note = match &off {
         Some(_) => {
-            "this host forwards no packet whose way would begin here, until `announcer chain on`; it still takes part in the ring of the others"
+            "forwarding is switched off on this host until `announcer chain on`; packets whose way began at another member are still passed on"
         }
-        None => "this host forwards packets of flows that it does not know",
+        None => "forwarding is no longer switched off on this host",
     };
     let (reply, done) = oneshot::channel();
     if context.chain_requests.send(ChainRequest { off, reply }).await.is_err() {

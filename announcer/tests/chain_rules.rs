@@ -12,7 +12,9 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use announcer::chain::rules::counters::ChainCounters;
-use announcer::chain::rules::{Believed, Forwarding, ListenOn, MAX_MEMBERS, RuleSet, install, remove};
+use announcer::chain::rules::{
+    BelievedSources, ForwardingSwitch, ListenOn, MAX_MEMBERS, RuleSet, install, remove,
+};
 use segment::packets::{ACK, Arrived, RST, Raw, SYN, Segment};
 use segment::{FRONTENDS, Flows, Namespace, PORT, QUIET, Site, VIP_V4, VIP_V6, VIPS, mac, member};
 use until::{assert_until, until};
@@ -295,7 +297,7 @@ fn a_missing_mac_makes_no_endless_loop() {
     with_root(|| {
         let site = Site::new(ListenOn::Wildcard);
         site.ring_with(&ALL, |rules| {
-            if let Believed::Macs(macs) = &mut rules.believed {
+            if let BelievedSources::Macs(macs) = &mut rules.believed {
                 macs.remove(&mac(3));
             }
         });
@@ -465,7 +467,7 @@ fn a_host_whose_forwarding_is_off_still_serves_the_ring() {
     with_root(|| {
         let site = Site::new(ListenOn::Wildcard);
         site.ring(&ALL);
-        let off = |rules: &mut RuleSet| rules.forwarding = Forwarding::Off;
+        let off = |rules: &mut RuleSet| rules.forwarding = ForwardingSwitch::Off;
         for vip in VIPS {
             to_one(&site, 2);
             let mut of_two = site.flows(vip, 5);
@@ -543,7 +545,7 @@ fn a_vxlan_device_is_believed_by_its_name() {
             }
             let mut rules = site.rules(number, (number + 1) % FRONTENDS, FRONTENDS);
             rules.device = "chain0".parse().unwrap();
-            rules.believed = Believed::Device;
+            rules.believed = BelievedSources::Device;
             let last = u8::try_from((number + 1) % FRONTENDS + 1).unwrap();
             rules.v4.next.as_mut().unwrap().address = [10, 1, 0, last].into();
             rules.v6.next.as_mut().unwrap().address = [0x2001, 0xdb8, 0x11, 0, 0, 0, 0, last.into()].into();
@@ -612,9 +614,9 @@ fn installing_and_removing_leaves_nothing_and_touches_no_other_table() {
             let first = usize::try_from(services % 7).unwrap();
             let mut rules = RuleSet {
                 device: "eth0".parse().unwrap(),
-                believed: Believed::Macs((first..first + 31).map(mac).collect()),
+                believed: BelievedSources::Macs((first..first + 31).map(mac).collect()),
                 budget: NonZeroU32::new(1000).unwrap(),
-                forwarding: Forwarding::On,
+                forwarding: ForwardingSwitch::On,
                 v4: announcer::chain::rules::FamilyRules { services: [].into(), next: None },
                 v6: announcer::chain::rules::FamilyRules { services: [].into(), next: None },
             };

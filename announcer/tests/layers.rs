@@ -329,7 +329,7 @@ fn only_the_wall_names_zettabgp_and_only_five_files_are_unsafe() {
             );
             let may = [
                 "bgp/io/sockopt.rs",
-                "bfd/io/scheduling.rs",
+                "realtime/io/scheduling.rs",
                 "program/io/landlock.rs",
                 "memory/io.rs",
                 "drain/io/clock.rs",
@@ -340,7 +340,7 @@ fn only_the_wall_names_zettabgp_and_only_five_files_are_unsafe() {
                 line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe_code");
             assert!(
                 may || !unsafe_code,
-                "src/{}:{number}: unsafe belongs into bgp/io/sockopt.rs, bfd/io/scheduling.rs, program/io/landlock.rs, memory/io.rs, drain/io/clock.rs or takeover/io/adopt.rs",
+                "src/{}:{number}: unsafe belongs into bgp/io/sockopt.rs, realtime/io/scheduling.rs, program/io/landlock.rs, memory/io.rs, drain/io/clock.rs or takeover/io/adopt.rs",
                 source.path
             );
         }

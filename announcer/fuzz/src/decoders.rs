@@ -17,8 +17,8 @@ use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
 use announcer::bgp::resume::{SessionSnapshot, StoredOctets, prefixes_from_text};
 use announcer::bgp::wire::{self, Framer, Message};
 use announcer::chain::heartbeat::{
-    AboutReceiver, Digest, Facts, Families, Header, Heartbeat, Keys, NextHops, Presence, Returned, Returns,
-    Start,
+    AboutReceiver, Facts, Families, Header, Heartbeat, Keys, ListDigest, MemberPresence, NextHops, Returned,
+    Returns, Start,
 };
 use announcer::chain::member::{Member, MemberSettings};
 use announcer::config::{self, Config};
@@ -200,15 +200,16 @@ pub fn chain(octets: &[u8]) {
 
 /// A heartbeat with this header; the other number says what its sender does.
 fn said(header: Header, number: u8) -> Heartbeat {
-    let presence = [Presence::Here, Presence::Leaving, Presence::Left][usize::from(number % 3)];
+    let presence =
+        [MemberPresence::Here, MemberPresence::Leaving, MemberPresence::Left][usize::from(number % 3)];
     let facts = Facts {
         interval: Duration::from_millis(10 + 33 * u64::from(number)),
         rules: Families::BOTH,
         presence,
         switched_off: false,
         next_hops: NextHops::default(),
-        members: Digest::default(),
-        services: Digest::default(),
+        members: ListDigest::default(),
+        services: ListDigest::default(),
     };
     let about_receiver = AboutReceiver::default();
     Heartbeat { header, facts, about_receiver, answer: None, intent: None, vips: Vec::new() }

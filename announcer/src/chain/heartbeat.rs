@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Family;
 
-pub use digest::Digest;
+pub use digest::ListDigest;
 pub use keys::{KeyError, Keys, MIN_KEY_LENGTH};
 pub use page::{MAX_PAGE, PageCursor, REPEATS, VipTable};
 
@@ -145,7 +145,7 @@ impl Families {
 /// Whether the sender stays in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Presence {
+pub enum MemberPresence {
     /// It stays.
     #[default]
     Here,
@@ -155,13 +155,13 @@ pub enum Presence {
     Left,
 }
 
-impl Presence {
+impl MemberPresence {
     /// The value in JSON.
     pub fn word(self) -> &'static str {
         match self {
-            Presence::Here => "here",
-            Presence::Leaving => "leaving",
-            Presence::Left => "left",
+            MemberPresence::Here => "here",
+            MemberPresence::Leaving => "leaving",
+            MemberPresence::Left => "left",
         }
     }
 }
@@ -193,15 +193,15 @@ pub struct Facts {
     /// The families whose rules are installed in its kernel.
     pub rules: Families,
     /// Whether it stays.
-    pub presence: Presence,
+    pub presence: MemberPresence,
     /// Whether an operator has switched the chain off on this host.
     pub switched_off: bool,
     /// Where it takes forwarded packets.
     pub next_hops: NextHops,
     /// The digest of its list of members.
-    pub members: Digest,
+    pub members: ListDigest,
     /// The digest of its VIPs and ports.
-    pub services: Digest,
+    pub services: ListDigest,
 }
 
 /// What the sender says about the receiver.
@@ -338,7 +338,7 @@ pub struct Intent {
 
 /// The sender's answer to the intent of the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct IntentAnswer {
     /// The number of the intent.
     pub number: NonZeroU32,
     /// What the answer is.
@@ -365,7 +365,7 @@ pub struct Heartbeat {
     /// What only the receiver is told.
     pub about_receiver: AboutReceiver,
     /// The answer to the receiver's intent.
-    pub answer: Option<Answer>,
+    pub answer: Option<IntentAnswer>,
     /// The sender's intent.
     pub intent: Option<Intent>,
     /// A page of the sender's VIPs: [`VipTable::page`] gives it. Pages that are too long are cut by [`Heartbeat::encode`].
@@ -374,7 +374,7 @@ pub struct Heartbeat {
 
 /// Why a received heartbeat does not count. The first that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
-pub enum DropReason {
+pub enum HeartbeatDropReason {
     /// Shorter than any heartbeat, longer than [`MAX_LENGTH`], or with octets behind the page.
     #[error("the length is wrong")]
     Length,
@@ -410,36 +410,36 @@ pub enum DropReason {
     EarlierStart,
 }
 
-impl DropReason {
+impl HeartbeatDropReason {
     /// All of them.
-    pub const ALL: [DropReason; 11] = [
-        DropReason::Length,
-        DropReason::Magic,
-        DropReason::Version,
-        DropReason::Hmac,
-        DropReason::Sender,
-        DropReason::Receiver,
-        DropReason::Value,
-        DropReason::NotMember,
-        DropReason::NotReturned,
-        DropReason::Counter,
-        DropReason::EarlierStart,
+    pub const ALL: [HeartbeatDropReason; 11] = [
+        HeartbeatDropReason::Length,
+        HeartbeatDropReason::Magic,
+        HeartbeatDropReason::Version,
+        HeartbeatDropReason::Hmac,
+        HeartbeatDropReason::Sender,
+        HeartbeatDropReason::Receiver,
+        HeartbeatDropReason::Value,
+        HeartbeatDropReason::NotMember,
+        HeartbeatDropReason::NotReturned,
+        HeartbeatDropReason::Counter,
+        HeartbeatDropReason::EarlierStart,
     ];
 
     /// The value of the metric's label.
     pub fn label(self) -> &'static str {
         match self {
-            DropReason::Length => "length",
-            DropReason::Magic => "magic",
-            DropReason::Version => "version",
-            DropReason::Hmac => "hmac",
-            DropReason::Sender => "sender",
-            DropReason::Receiver => "receiver",
-            DropReason::Value => "value",
-            DropReason::NotMember => "not_member",
-            DropReason::NotReturned => "not_returned",
-            DropReason::Counter => "counter",
-            DropReason::EarlierStart => "earlier_start",
+            HeartbeatDropReason::Length => "length",
+            HeartbeatDropReason::Magic => "magic",
+            HeartbeatDropReason::Version => "version",
+            HeartbeatDropReason::Hmac => "hmac",
+            HeartbeatDropReason::Sender => "sender",
+            HeartbeatDropReason::Receiver => "receiver",
+            HeartbeatDropReason::Value => "value",
+            HeartbeatDropReason::NotMember => "not_member",
+            HeartbeatDropReason::NotReturned => "not_returned",
+            HeartbeatDropReason::Counter => "counter",
+            HeartbeatDropReason::EarlierStart => "earlier_start",
         }
     }
 }

@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::chain::heartbeat::{AboutReceiver, Answer, DropReason, Facts, Intent, Keys, VipState};
-use crate::chain::ring::Observation;
+use crate::chain::heartbeat::{
+    AboutReceiver, Facts, HeartbeatDropReason, Intent, IntentAnswer, Keys, VipState,
+};
+use crate::chain::ring::MemberObservation;
 use crate::chain::status::OffOrder;
 use crate::realtime::io::RealtimeThread;
 
@@ -74,7 +76,7 @@ pub struct HeartbeatContent {
     /// Our intent.
     pub intent: Option<Intent>,
     /// The answers to the intents of the others.
-    pub answers: BTreeMap<IpAddr, Answer>,
+    pub answers: BTreeMap<IpAddr, IntentAnswer>,
 }
 
 /// An order to the loop.
@@ -90,7 +92,7 @@ pub enum HeartbeatOrder {
 #[derive(Debug, Clone)]
 pub struct MemberReport {
     /// Whether it lives, and what it said.
-    pub observation: Observation,
+    pub observation: MemberObservation,
     /// When its last heartbeat counted.
     pub last_heartbeat: Option<Instant>,
     /// The states of its VIPs, as far as it has said them.
@@ -98,7 +100,7 @@ pub struct MemberReport {
     /// Its intent.
     pub intent: Option<Intent>,
     /// Its answer to our intent.
-    pub answer: Option<Answer>,
+    pub answer: Option<IntentAnswer>,
 }
 
 /// What the loop publishes at each change, and about once a second.
@@ -107,7 +109,7 @@ pub struct HeartbeatReport {
     /// The other members.
     pub members: BTreeMap<IpAddr, MemberReport>,
     /// The heartbeats that did not count, by reason.
-    pub drops: BTreeMap<DropReason, u64>,
+    pub drops: BTreeMap<HeartbeatDropReason, u64>,
     /// The heartbeats that the kernel did not send.
     pub send_errors: u64,
     /// Why heartbeats cannot be exchanged.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! heartbeat -> Member::receive         ──┐
-//! ARP or ND -> Member::kernel_answered ──┼─> Change?   then: while let Some(header) = Member::transmit(now) { send }
+//! ARP or ND -> Member::kernel_answered ──┼─> MemberChange?   then: while let Some(header) = Member::transmit(now) { send }
 //! time      -> Member::expire          ──┘                   if Member::ask(now) { probe the neighbour entry }
 //!                                                            wait until Member::deadline()
 //! ```
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::heartbeat::{
-    AboutReceiver, DropReason, Facts, Header, Heartbeat, Presence, Returned, Returns, Start,
+    AboutReceiver, Facts, Header, Heartbeat, HeartbeatDropReason, MemberPresence, Returned, Returns, Start,
 };
 
 /// A heartbeat counts only if it returns one of our last heartbeats, of which there are this many. A recorded one is of no use after
@@ -118,7 +118,7 @@ impl fmt::Display for MemberState {
 
 /// A change of a member's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct MemberChange {
     /// Before.
     pub from: MemberState,
     /// After; differs from `from`.
@@ -256,11 +256,15 @@ impl Member {
     ///
     /// # Errors
     /// Why it does not count. It is then answered soon, so that the next one counts.
-    pub fn receive(&mut self, heartbeat: &Heartbeat, now: Instant) -> Result<Option<Change>, DropReason> {
+    pub fn receive(
+        &mut self,
+        heartbeat: &Heartbeat,
+        now: Instant,
+    ) -> Result<Option<MemberChange>, HeartbeatDropReason> {
         match self.judge(&heartbeat.header) {
             Ok(()) => Ok(self.accept(heartbeat, now)),
             Err(reason) => {
-                if reason != DropReason::Counter {
+                if reason != HeartbeatDropReason::Counter {
                     self.hear(&heartbeat.header);
                 }
                 Err(reason)
@@ -268,17 +272,18 @@ impl Member {
         }
     }
 
-    fn judge(&self, header: &Header) -> Result<(), DropReason> {
+    fn judge(&self, header: &Header) -> Result<(), HeartbeatDropReason> {
         let same_start = self.accepted.as_ref().filter(|accepted| accepted.start == header.start);
         if same_start.is_some_and(|accepted| header.counter <= accepted.counter) {
-            return Err(DropReason::Counter);
+            return Err(HeartbeatDropReason::Counter);
         }
         let recent =
             |counter: &u64| self.counter.checked_sub(*counter).is_some_and(|age| age < RETURN_WINDOW);
-        let returned = header.returns.counter_of(self.start).filter(recent).ok_or(DropReason::NotReturned)?;
+        let returned =
+            header.returns.counter_of(self.start).filter(recent).ok_or(HeartbeatDropReason::NotReturned)?;
         match &self.accepted {
             Some(accepted) if accepted.start != header.start && returned <= accepted.own_counter => {
-                Err(DropReason::EarlierStart)
+                Err(HeartbeatDropReason::EarlierStart)
             }
             Some(_) | None => Ok(()),
         }
@@ -294,7 +299,7 @@ impl Member {
         self.urgent = true;
     }
 
-    fn accept(&mut self, heartbeat: &Heartbeat, now: Instant) -> Option<Change> {
+    fn accept(&mut self, heartbeat: &Heartbeat, now: Instant) -> Option<MemberChange> {
         let Header { start, counter, .. } = heartbeat.header;
         let known = self.accepted.as_ref().is_some_and(|accepted| accepted.start == start);
         self.urgent |= !known;
@@ -302,14 +307,14 @@ impl Member {
         let said = Said { facts: heartbeat.facts, about_us: heartbeat.about_receiver };
         self.accepted = Some(Accepted { start, counter, at: now, own_counter: self.counter, said });
         let life = match heartbeat.facts.presence {
-            Presence::Here | Presence::Leaving => Life::Hearing,
-            Presence::Left => Life::Left,
+            MemberPresence::Here | MemberPresence::Leaving => Life::Hearing,
+            MemberPresence::Left => Life::Left,
         };
         self.enter(life, now)
     }
 
     /// Handles an answer of the member's kernel: its neighbour entry was confirmed.
-    pub fn kernel_answered(&mut self, now: Instant) -> Option<Change> {
+    pub fn kernel_answered(&mut self, now: Instant) -> Option<MemberChange> {
         match self.life {
             Life::Asking { first: Some(_), .. } => {
                 self.enter(Life::Answered { next: self.ask_again(now) }, now)
@@ -331,7 +336,7 @@ impl Member {
     }
 
     /// Handles the passage of time.
-    pub fn expire(&mut self, now: Instant) -> Option<Change> {
+    pub fn expire(&mut self, now: Instant) -> Option<MemberChange> {
         if self.expires().is_none_or(|expires| now < expires) {
             return None;
         }
@@ -433,7 +438,7 @@ impl Member {
         [urgent, ask, self.expires()].into_iter().flatten().fold(self.next, Instant::min)
     }
 
-    fn enter(&mut self, life: Life, now: Instant) -> Option<Change> {
+    fn enter(&mut self, life: Life, now: Instant) -> Option<MemberChange> {
         let from = self.state();
         self.life = life;
         let to = self.state();
@@ -441,7 +446,7 @@ impl Member {
             return None;
         }
         self.since = now;
-        Some(Change { from, to })
+        Some(MemberChange { from, to })
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heartbeat::{AboutReceiver, Families, NextHops};
 use super::ring::Ring;
-use super::rules::{self, FamilyRules, Forwarding, ListenOn, NextMember, RingLength, RuleSet};
+use super::rules::{self, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet};
 use crate::config::{ChainConfig, Config};
 use crate::model::{Family, InvalidValue};
 
@@ -57,11 +57,11 @@ pub fn rules(input: &PlanInput<'_>) -> Result<RuleSet, InvalidValue> {
     Ok(RuleSet {
         device: device.parse()?,
         believed: match config.vxlan {
-            Some(_) => rules::Believed::Device,
-            None => rules::Believed::Macs(ethernet.values().copied().collect()),
+            Some(_) => rules::BelievedSources::Device,
+            None => rules::BelievedSources::Macs(ethernet.values().copied().collect()),
         },
         budget: NonZeroU32::new(config.budget).unwrap_or(NonZeroU32::MIN),
-        forwarding: if off { Forwarding::Off } else { Forwarding::On },
+        forwarding: if off { ForwardingSwitch::Off } else { ForwardingSwitch::On },
         v4: family::<Ipv4Addr>(services, ring, Family::V4, v4),
         v6: family::<Ipv6Addr>(services, ring, Family::V6, v6),
     })
@@ -158,9 +158,15 @@ mod tests {
             rules(&input).unwrap()
         };
         let lan = made(None, false);
-        assert_eq!(lan.believed, rules::Believed::Macs([[2, 0, 0, 0, 0, 2]].into()));
-        assert_eq!((lan.forwarding, lan.v4.services.len(), lan.v6.services.len()), (Forwarding::On, 1, 0));
+        assert_eq!(lan.believed, rules::BelievedSources::Macs([[2, 0, 0, 0, 0, 2]].into()));
+        assert_eq!(
+            (lan.forwarding, lan.v4.services.len(), lan.v6.services.len()),
+            (ForwardingSwitch::On, 1, 0)
+        );
         let vxlan = made(Some(7), true);
-        assert_eq!((vxlan.believed, vxlan.forwarding), (rules::Believed::Device, Forwarding::Off));
+        assert_eq!(
+            (vxlan.believed, vxlan.forwarding),
+            (rules::BelievedSources::Device, ForwardingSwitch::Off)
+        );
     }
 }

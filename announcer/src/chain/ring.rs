@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::heartbeat::{Families, MAX_MEMBERS, Presence};
+use crate::chain::heartbeat::{Families, MAX_MEMBERS, MemberPresence};
 use crate::chain::member::{Member, MemberState, Said};
 use crate::model::Family;
 
@@ -44,12 +44,12 @@ pub struct Own {
     /// Whether an operator has switched the chain off here, or `forward = false`.
     pub switched_off: bool,
     /// Whether we stay.
-    pub presence: Presence,
+    pub presence: MemberPresence,
 }
 
 /// What is known of one other member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Observation {
+pub struct MemberObservation {
     /// Whether it lives.
     pub state: MemberState,
     /// Since when.
@@ -62,10 +62,10 @@ pub struct Observation {
     pub lingers: bool,
 }
 
-impl Observation {
+impl MemberObservation {
     /// Of a member, now.
-    pub fn of(member: &Member, now: Instant) -> Observation {
-        Observation {
+    pub fn of(member: &Member, now: Instant) -> MemberObservation {
+        MemberObservation {
             state: member.state(),
             since: member.since(),
             said: member.said().copied(),
@@ -178,7 +178,7 @@ pub struct Ring {
 
 impl Ring {
     /// The ring of a list of members. At most [`MAX_MEMBERS`] are used, in the list's order; `own.address` is expected among them.
-    pub fn new(list: &[IpAddr], own: &Own, others: &BTreeMap<IpAddr, Observation>) -> Ring {
+    pub fn new(list: &[IpAddr], own: &Own, others: &BTreeMap<IpAddr, MemberObservation>) -> Ring {
         let list = list.get(..list.len().min(MAX_MEMBERS)).unwrap_or_default();
         let entry = |member: &IpAddr| {
             let absence = |family| {
@@ -220,8 +220,8 @@ fn own_absence(own: &Own, family: Family) -> Option<Absence> {
     }
 }
 
-fn absence(observed: Option<&Observation>, family: Family) -> Option<Absence> {
-    let Some(Observation { state, said, .. }) = observed else { return Some(Absence::Unknown) };
+fn absence(observed: Option<&MemberObservation>, family: Family) -> Option<Absence> {
+    let Some(MemberObservation { state, said, .. }) = observed else { return Some(Absence::Unknown) };
     match state {
         MemberState::Unknown => return Some(Absence::Unknown),
         MemberState::Dead => return Some(Absence::Dead),
@@ -245,7 +245,7 @@ fn absence(observed: Option<&Observation>, family: Family) -> Option<Absence> {
 fn forwarding(
     entries: &[RingEntry],
     own: &Own,
-    others: &BTreeMap<IpAddr, Observation>,
+    others: &BTreeMap<IpAddr, MemberObservation>,
     family: Family,
 ) -> Option<Forwarding> {
     let ring: Vec<IpAddr> =

@@ -68,12 +68,12 @@ pub struct RuleSet {
     /// again when it was removed and made again.
     pub device: SegmentDevice,
     /// Whose marks are believed.
-    pub believed: Believed,
+    pub believed: BelievedSources,
     /// How many packets a second this host may start on their way, for each family; half as many may follow each other at once
     /// after a pause. Packets that others have started do not count.
     pub budget: NonZeroU32,
     /// The operator's switch.
-    pub forwarding: Forwarding,
+    pub forwarding: ForwardingSwitch,
     /// IPv4.
     pub v4: FamilyRules<Ipv4Addr>,
     /// IPv6.
@@ -104,7 +104,7 @@ pub enum ListenOn {
 
 /// Whose marks are believed. The packets have to arrive on the segment's device in either case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Believed {
+pub enum BelievedSources {
     /// Those of these Ethernet addresses: the other members on a LAN, without the routers.
     Macs(BTreeSet<[u8; 6]>),
     /// Those of everybody on the device: a VXLAN device, on which there are only members.
@@ -113,7 +113,7 @@ pub enum Believed {
 
 /// The operator's switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarding {
+pub enum ForwardingSwitch {
     /// Packets without a socket here are forwarded.
     On,
     /// This host starts no packet on its way: its own stack answers. It still accepts what is for its sockets and forwards marked

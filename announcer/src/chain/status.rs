@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::heartbeat::{DropReason, Facts, Presence, VipState};
+use super::heartbeat::{Facts, HeartbeatDropReason, MemberPresence, VipState};
 use super::member::MemberState;
-use super::ring::{Observation, Ring};
+use super::ring::{MemberObservation, Ring};
 use super::rules::counters::ChainCounters;
 use crate::model::Family;
 
@@ -65,7 +65,7 @@ pub struct ChainStatus {
     /// The counters of IPv4 and of IPv6; `None`: the rules of the family are not in the kernel.
     pub counters: [Option<ChainCounters>; 2],
     /// The heartbeats that did not count.
-    pub drops: BTreeMap<DropReason, u64>,
+    pub drops: BTreeMap<HeartbeatDropReason, u64>,
     /// The heartbeats that the kernel did not send.
     pub send_errors: u64,
 }
@@ -121,7 +121,7 @@ impl ChainStatus {
                 MemberState::Alive | MemberState::Asked | MemberState::Left => {}
             }
             let (Some(own), Some(facts)) = (&self.facts, &member.facts) else { continue };
-            if member.state == MemberState::Left || facts.presence != Presence::Here {
+            if member.state == MemberState::Left || facts.presence != MemberPresence::Here {
                 continue;
             }
             for (what, differs) in [
@@ -139,7 +139,7 @@ impl ChainStatus {
 
 /// From what the loop reports.
 pub fn member_status(
-    observation: &Observation,
+    observation: &MemberObservation,
     last_heartbeat: Option<Instant>,
     vips: Arc<BTreeMap<IpAddr, VipState>>,
 ) -> MemberStatus {

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::Spanned;
+
 use super::address::{address, usable};
-use super::check::CheckConfig;
 use super::error::{Fault, unique};
-use super::file::WrittenFile;
 use super::keys::Section;
-use super::service::ServiceConfig;
+use super::service;
 use super::table::table;
 use super::value::{SECOND, Value, ValueError, absolute, boolean, interface, number, port, within};
 use crate::model::Family;
@@ -24,7 +24,7 @@ pub(super) const SECTION: Section = Section {
 };
 
 /// How many members a chain may have: the marks of packets have 32 values.
-pub const MOST_MEMBERS: usize = 32;
+pub const MOST_MEMBERS: usize = service::MOST_ANNOUNCERS as usize;
 /// A member that was not heard for this many heartbeats is dead.
 pub const MISSING_HEARTBEATS: u32 = 3;
 
@@ -74,56 +74,27 @@ fn vxlan(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 1..=16_777_215)
 }
 
-/// Checks `[chain]` together with the services.
-pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
-    let members = file.chain.as_ref().and_then(|chain| chain.members.as_ref());
-    if let Some(members) = members {
-        let all = members.get_ref();
-        unique(all, "name each frontend once", faults);
-        if all.len() < 2 || all.len() > MOST_MEMBERS {
-            let message = format!("a chain has 2 to {MOST_MEMBERS} members, and this one has {}", all.len());
-            let help = "write the addresses of all frontends that announce the VIPs, this one too";
-            faults.push(Fault::new(members.span(), message, help));
-        }
-        if let Some(first) = all.first() {
-            let other =
-                |one: &&toml::Spanned<IpAddr>| Family::of(*one.get_ref()) != Family::of(*first.get_ref());
-            if let Some(other) = all.iter().find(other) {
-                let message = "the members of a chain have addresses of one family";
-                let help = "write the IPv4 addresses of all of them, or the IPv6 addresses; packets of both families are passed on";
-                faults.push(Fault::new(other.span(), message, help).beside(first.span(), "the first one"));
-            }
-        }
-        let vips: BTreeSet<IpAddr> = file.vips().map(|vip| *vip.get_ref()).collect();
-        for member in all.iter().filter(|member| vips.contains(member.get_ref())) {
-            let message = format!("the member `{}` is also a VIP", member.get_ref());
-            let help = "write an address that only this frontend has: each frontend has the VIP";
-            faults.push(Fault::new(member.span(), message, help));
+/// Checks `[chain]` by itself, and together with the VIPs.
+pub(super) fn judge(chain: &Written, vips: &BTreeSet<IpAddr>, faults: &mut Vec<Fault>) {
+    let Some(members) = &chain.members else { return };
+    let all = members.get_ref();
+    unique(all, "name each frontend once", faults);
+    if all.len() < 2 || all.len() > MOST_MEMBERS {
+        let message = format!("a chain has 2 to {MOST_MEMBERS} members, and this one has {}", all.len());
+        let help = "write the addresses of all frontends that announce the VIPs, this one too";
+        faults.push(Fault::new(members.span(), message, help));
+    }
+    if let Some(first) = all.first() {
+        let other = |one: &&Spanned<IpAddr>| Family::of(*one.get_ref()) != Family::of(*first.get_ref());
+        if let Some(other) = all.iter().find(other) {
+            let message = "the members of a chain have addresses of one family";
+            let help = "write the IPv4 addresses of all of them, or the IPv6 addresses; packets of both families are passed on";
+            faults.push(Fault::new(other.span(), message, help).beside(first.span(), "the first one"));
         }
     }
-    for service in &file.services {
-        let Some(least) = &service.min_announcers else { continue };
-        if file.chain.is_none() {
-            let message = "`min_announcers` needs `[chain]`, by which the frontends hear of each other";
-            let help = "add `[chain]`, with `forward = false` for the heartbeats alone, or remove the key";
-            faults.push(Fault::new(least.span(), message, help).absence());
-        }
-        let count = members.map_or(MOST_MEMBERS, |members| members.get_ref().len());
-        if usize::try_from(*least.get_ref()).unwrap_or(usize::MAX) > count {
-            let message =
-                format!("`min_announcers` is {}, and the chain has {count} members", least.get_ref());
-            let help = format!("write 1 to {count}; with {count}, no host could be drained");
-            faults.push(Fault::new(least.span(), message, help));
-        }
-    }
-}
-
-impl ServiceConfig {
-    /// The ports of its flows: `ports`, or those of its checks that probe the VIPs themselves.
-    pub fn flow_ports(&self) -> BTreeSet<u16> {
-        if !self.ports.is_empty() {
-            return self.ports.clone();
-        }
-        self.checks.iter().filter_map(CheckConfig::port).collect()
+    for member in all.iter().filter(|member| vips.contains(member.get_ref())) {
+        let message = format!("the member `{}` is also a VIP", member.get_ref());
+        let help = "write an address that only this frontend has: each frontend has the VIP";
+        faults.push(Fault::new(member.span(), message, help));
     }
 }

@@ -26,7 +26,13 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     roles(file, faults);
     identifier(file, faults);
     listeners(file, faults);
-    chain::judge(file, faults);
+    let all_vips = file.vips().map(|vip| *vip.get_ref()).collect();
+    file.chain.iter().for_each(|written| chain::judge(written, &all_vips, faults));
+    let members = file.chain.as_ref().map(|chain| {
+        let written = chain.members.as_ref().map(|members| members.get_ref().len());
+        written.unwrap_or(chain::MOST_MEMBERS)
+    });
+    file.services.iter().for_each(|service| service::judge_announcers(service, members, faults));
     file.peers.iter().for_each(|peer| peer::judge(peer, faults));
     file.services.iter().for_each(|service| service::judge(service, faults));
     let announced = file.services.iter().filter_map(|service| service.prefixes.as_ref());

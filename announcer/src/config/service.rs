@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::range::vips;
 use super::table::table;
 use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, port, within, word, wrong};
 use super::writer::{ToToml, text};
-use super::{attributes, chain, check, deprefer, recipients};
+use super::{attributes, check, deprefer, recipients};
 use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName};
 
 pub(super) const SECTION: Section = Section {
@@ -94,6 +94,14 @@ table! {
 }
 
 impl ServiceConfig {
+    /// The ports of its flows: `ports`, or those of its checks that probe the VIPs themselves.
+    pub fn flow_ports(&self) -> BTreeSet<u16> {
+        if !self.ports.is_empty() {
+            return self.ports.clone();
+        }
+        self.checks.iter().filter_map(CheckConfig::port).collect()
+    }
+
     /// The prefix that is announced for a VIP: itself, or the prefix that covers it and its siblings.
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
@@ -175,11 +183,11 @@ fn require(value: &Value<'_>) -> Result<Require, ValueError> {
 
 /// How many members of the chain have to announce a VIP.
 fn least(value: &Value<'_>) -> Result<u32, ValueError> {
-    number(value, 1..=MOST_MEMBERS)
+    number(value, 1..=MOST_ANNOUNCERS)
 }
 
-/// As many as a chain may have.
-const MOST_MEMBERS: u32 = chain::MOST_MEMBERS as u32;
+/// As many members as a chain may have.
+pub(super) const MOST_ANNOUNCERS: u32 = 32;
 
 /// Checks the keys of a service together.
 pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
@@ -188,6 +196,21 @@ pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
     check::judge(&service.checks, faults);
     enough(service, faults);
     deprefer::judge(&service.deprefer, faults);
+}
+
+/// Checks `min_announcers` together with `[chain]`, which has this many members; `None`: there is no `[chain]`.
+pub(super) fn judge_announcers(service: &Written, members: Option<usize>, faults: &mut Vec<Fault>) {
+    let Some(least) = &service.min_announcers else { return };
+    let Some(count) = members else {
+        let message = "`min_announcers` needs `[chain]`, by which the frontends hear of each other";
+        let help = "add `[chain]`, with `forward = false` for the heartbeats alone, or remove the key";
+        return faults.push(Fault::new(least.span(), message, help).absence());
+    };
+    if usize::try_from(*least.get_ref()).unwrap_or(usize::MAX) > count {
+        let message = format!("`min_announcers` is {}, and the chain has {count} members", least.get_ref());
+        let help = format!("write 1 to {count}; with {count}, no host could be drained");
+        faults.push(Fault::new(least.span(), message, help));
+    }
 }
 
 /// Checks that the prefixes cover their VIPs.

@@ -10,10 +10,10 @@ use super::*;
 use crate::bfd::packet::DropReason;
 use crate::bfd::status::{self as bfd, BfdReport};
 use crate::chain::heartbeat::{
-    AboutReceiver, Digest, DropReason as HeartbeatDrop, Facts, Families, NextHops, Presence,
+    AboutReceiver, Facts, Families, HeartbeatDropReason, ListDigest, MemberPresence, NextHops,
 };
 use crate::chain::member::{MemberState, Said};
-use crate::chain::ring::{Observation, Own, Ring};
+use crate::chain::ring::{MemberObservation, Own, Ring};
 use crate::chain::rules::counters::ChainCounters;
 use crate::chain::status::{ChainStatus, member_status};
 use crate::config::kind::certificate::{Date, Flaw};
@@ -72,22 +72,22 @@ fn chain() -> ChainStatus {
     let facts = |members| Facts {
         interval: MILLISECOND * 100,
         rules: v4,
-        presence: Presence::Here,
+        presence: MemberPresence::Here,
         switched_off: false,
         next_hops: NextHops { v4: Some([10, 0, 1, 12].into()), v6: None },
-        members: Digest([members; 8]),
-        services: Digest([2; 8]),
+        members: ListDigest([members; 8]),
+        services: ListDigest([2; 8]),
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4 };
     let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
-    let observation = |state, said| Observation { state, since, said, awaited: false, lingers: false };
+    let observation = |state, said| MemberObservation { state, since, said, awaited: false, lingers: false };
     let said = Said { facts: facts(9), about_us };
-    let observed: BTreeMap<IpAddr, Observation> = [
+    let observed: BTreeMap<IpAddr, MemberObservation> = [
         (second, observation(MemberState::Alive, Some(said))),
         (third, observation(MemberState::Unknown, None)),
     ]
     .into();
-    let ours = Own { address: own, wanted: v4, switched_off: false, presence: Presence::Here };
+    let ours = Own { address: own, wanted: v4, switched_off: false, presence: MemberPresence::Here };
     let members = observed.iter();
     ChainStatus {
         configured: true,
@@ -98,7 +98,7 @@ fn chain() -> ChainStatus {
         members: members.map(|(address, one)| (*address, member_status(one, None, Arc::default()))).collect(),
         facts: Some(facts(1)),
         counters: [Some(ChainCounters { forwarded: 12, over_budget: 3, ..ChainCounters::default() }), None],
-        drops: [(HeartbeatDrop::Hmac, 5)].into(),
+        drops: [(HeartbeatDropReason::Hmac, 5)].into(),
         send_errors: 2,
         ..ChainStatus::default()
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use announcer::chain::rules::counters::{self, ChainCounters};
 use announcer::chain::rules::{
-    Believed, FamilyRules, Forwarding, ListenOn, NextMember, RingLength, RuleSet, install,
+    BelievedSources, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet, install,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -252,9 +252,11 @@ impl Site {
         let ring = RingLength::new(length).unwrap();
         RuleSet {
             device: "eth0".parse().unwrap(),
-            believed: Believed::Macs((0..FRONTENDS).filter(|other| *other != frontend).map(mac).collect()),
+            believed: BelievedSources::Macs(
+                (0..FRONTENDS).filter(|other| *other != frontend).map(mac).collect(),
+            ),
             budget: NonZeroU32::new(LARGE_BUDGET).unwrap(),
-            forwarding: Forwarding::On,
+            forwarding: ForwardingSwitch::On,
             v4: FamilyRules {
                 services: [((VIP_V4, PORT), self.listens)].into(),
                 next: Some(NextMember { address: member(next).0, ring }),

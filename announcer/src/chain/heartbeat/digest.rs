@@ -12,20 +12,20 @@ use super::octets;
 
 /// The first 8 octets of SHA-256 over a list in its canonical form. Equal digests mean equal lists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Digest(pub [u8; 8]);
+pub struct ListDigest(pub [u8; 8]);
 
-impl Digest {
+impl ListDigest {
     /// Of the list of members in its order: with another order, another member is the next one.
-    pub fn of_members(members: &[IpAddr]) -> Digest {
+    pub fn of_members(members: &[IpAddr]) -> ListDigest {
         let mut context = Context::new(&SHA256);
         for member in members {
             context.update(&octets::mapped(*member));
         }
-        Digest::first(context)
+        ListDigest::first(context)
     }
 
     /// Of the VIPs with their ports.
-    pub fn of_services(services: &BTreeMap<IpAddr, BTreeSet<u16>>) -> Digest {
+    pub fn of_services(services: &BTreeMap<IpAddr, BTreeSet<u16>>) -> ListDigest {
         let mut context = Context::new(&SHA256);
         for (vip, ports) in services {
             context.update(&octets::mapped(*vip));
@@ -34,23 +34,23 @@ impl Digest {
                 context.update(&port.to_be_bytes());
             }
         }
-        Digest::first(context)
+        ListDigest::first(context)
     }
 
-    fn first(context: Context) -> Digest {
+    fn first(context: Context) -> ListDigest {
         let whole = context.finish();
-        Digest(whole.as_ref().first_chunk().copied().unwrap_or_default())
+        ListDigest(whole.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 
-impl fmt::Display for Digest {
+impl fmt::Display for ListDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", u64::from_be_bytes(self.0))
     }
 }
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for ListDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
+        write!(f, "ListDigest({self})")
     }
 }

@@ -1,6 +1,6 @@
 //! A heartbeat as octets.
 //!
-//! Pure. Nothing here panics, whatever the octets are: what is not there is [`DropReason::Length`].
+//! Pure. Nothing here panics, whatever the octets are: what is not there is [`HeartbeatDropReason::Length`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::keys::{HMAC_LENGTH, Keys};
 use super::{
-    AboutReceiver, Answer, Digest, DropReason, Facts, Families, Header, Heartbeat, INTERVALS, Intent,
-    IntentKind, IntentPhase, IntentScope, MAX_LENGTH, NextHops, Presence, Returned, Returns, Start, Verdict,
-    VipState,
+    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, INTERVALS, Intent, IntentAnswer,
+    IntentKind, IntentPhase, IntentScope, ListDigest, MAX_LENGTH, MemberPresence, NextHops, Returned,
+    Returns, Start, Verdict, VipState,
 };
 
 const MAGIC: [u8; 4] = *b"anch";
@@ -55,9 +55,9 @@ impl Heartbeat {
         let (header, facts) = (&self.header, &self.facts);
         let about = &self.about_receiver;
         let presence = match facts.presence {
-            Presence::Here => 0,
-            Presence::Leaving => 1,
-            Presence::Left => 2,
+            MemberPresence::Here => 0,
+            MemberPresence::Leaving => 1,
+            MemberPresence::Left => 2,
         };
         let flags = bits(facts.rules)
             | bits(about.in_ring) << 2
@@ -84,29 +84,34 @@ impl Heartbeat {
     ///
     /// # Errors
     /// The first reason to drop it that can be seen without knowing the sender.
-    pub fn decode(octets: &[u8], source: IpAddr, own: IpAddr, keys: &Keys) -> Result<Heartbeat, DropReason> {
+    pub fn decode(
+        octets: &[u8],
+        source: IpAddr,
+        own: IpAddr,
+        keys: &Keys,
+    ) -> Result<Heartbeat, HeartbeatDropReason> {
         if octets.len() > MAX_LENGTH {
-            return Err(DropReason::Length);
+            return Err(HeartbeatDropReason::Length);
         }
-        let head: &[u8; 5] = octets.first_chunk().ok_or(DropReason::Length)?;
+        let head: &[u8; 5] = octets.first_chunk().ok_or(HeartbeatDropReason::Length)?;
         let [magic @ .., version] = head;
         if *magic != MAGIC {
-            return Err(DropReason::Magic);
+            return Err(HeartbeatDropReason::Magic);
         }
         if *version != VERSION {
-            return Err(DropReason::Version);
+            return Err(HeartbeatDropReason::Version);
         }
-        let content = keys.verify(octets).ok_or(DropReason::Hmac)?;
+        let content = keys.verify(octets).ok_or(HeartbeatDropReason::Hmac)?;
         let mut content = Reader(content.get(head.len()..).unwrap_or_default());
         let heartbeat = content.heartbeat()?;
         if !content.0.is_empty() {
-            return Err(DropReason::Length);
+            return Err(HeartbeatDropReason::Length);
         }
         if heartbeat.header.sender != source.to_canonical() {
-            return Err(DropReason::Sender);
+            return Err(HeartbeatDropReason::Sender);
         }
         if heartbeat.header.receiver != own.to_canonical() {
-            return Err(DropReason::Receiver);
+            return Err(HeartbeatDropReason::Receiver);
         }
         Ok(heartbeat)
     }
@@ -151,7 +156,7 @@ impl Writer {
         self.0.extend(octets);
     }
 
-    fn answer(&mut self, answer: Option<Answer>) {
+    fn answer(&mut self, answer: Option<IntentAnswer>) {
         let verdict = answer.map_or(0, |answer| match answer.verdict {
             Verdict::Accepted => 1,
             Verdict::Refused => 2,
@@ -204,54 +209,54 @@ impl Writer {
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], DropReason> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(DropReason::Length)?;
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], HeartbeatDropReason> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(HeartbeatDropReason::Length)?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    fn octet(&mut self) -> Result<u8, DropReason> {
+    fn octet(&mut self) -> Result<u8, HeartbeatDropReason> {
         self.take().map(u8::from_be_bytes)
     }
 
-    fn number(&mut self) -> Result<u32, DropReason> {
+    fn number(&mut self) -> Result<u32, HeartbeatDropReason> {
         self.take().map(u32::from_be_bytes)
     }
 
-    fn counter(&mut self) -> Result<u64, DropReason> {
+    fn counter(&mut self) -> Result<u64, HeartbeatDropReason> {
         self.take().map(u64::from_be_bytes)
     }
 
-    fn member(&mut self) -> Result<IpAddr, DropReason> {
+    fn member(&mut self) -> Result<IpAddr, HeartbeatDropReason> {
         self.take::<16>().map(|octets| IpAddr::from(octets).to_canonical())
     }
 
-    fn start(&mut self) -> Result<Option<Start>, DropReason> {
+    fn start(&mut self) -> Result<Option<Start>, HeartbeatDropReason> {
         self.take().map(|octets| Start::new(u128::from_be_bytes(octets)))
     }
 
-    fn returned(&mut self) -> Result<Option<Returned>, DropReason> {
+    fn returned(&mut self) -> Result<Option<Returned>, HeartbeatDropReason> {
         let (start, counter) = (self.start()?, self.counter()?);
         Ok(start.map(|start| Returned { start, counter }))
     }
 
-    fn heartbeat(&mut self) -> Result<Heartbeat, DropReason> {
+    fn heartbeat(&mut self) -> Result<Heartbeat, HeartbeatDropReason> {
         let flags = u16::from_be_bytes(self.take()?);
         let families = |shift: u16| Families { v4: flags >> shift & 1 == 1, v6: flags >> shift & 2 == 2 };
         let presence = match flags >> 6 & 3 {
-            0 => Presence::Here,
-            1 => Presence::Leaving,
-            2 => Presence::Left,
-            _ => return Err(DropReason::Value),
+            0 => MemberPresence::Here,
+            1 => MemberPresence::Leaving,
+            2 => MemberPresence::Left,
+            _ => return Err(HeartbeatDropReason::Value),
         };
         let interval = Duration::from_micros(self.number()?.into());
         if !INTERVALS.contains(&interval) || flags >> 9 != 0 {
-            return Err(DropReason::Value);
+            return Err(HeartbeatDropReason::Value);
         }
         let header = Header {
             sender: self.member()?,
             receiver: self.member()?,
-            start: self.start()?.ok_or(DropReason::Value)?,
+            start: self.start()?.ok_or(HeartbeatDropReason::Value)?,
             counter: self.counter()?,
             returns: Returns { accepted: self.returned()?, heard: self.returned()? },
         };
@@ -263,61 +268,61 @@ impl Reader<'_> {
             presence,
             switched_off: flags >> 8 & 1 == 1,
             next_hops: NextHops { v4, v6 },
-            members: Digest(self.take()?),
-            services: Digest(self.take()?),
+            members: ListDigest(self.take()?),
+            services: ListDigest(self.take()?),
         };
         let about_receiver = AboutReceiver { in_ring: families(2), believed: families(4) };
         let (answer, intent) = (self.answer()?, self.intent()?);
         let vips = self.list(|reader| {
             let number = usize::from(reader.octet()?);
-            VipState::ALL.get(number).copied().ok_or(DropReason::Value)
+            VipState::ALL.get(number).copied().ok_or(HeartbeatDropReason::Value)
         })?;
         Ok(Heartbeat { header, facts, about_receiver, answer, intent, vips })
     }
 
-    fn answer(&mut self) -> Result<Option<Answer>, DropReason> {
+    fn answer(&mut self) -> Result<Option<IntentAnswer>, HeartbeatDropReason> {
         let verdict = match self.octet()? {
             0 => None,
             1 => Some(Verdict::Accepted),
             2 => Some(Verdict::Refused),
-            _ => return Err(DropReason::Value),
+            _ => return Err(HeartbeatDropReason::Value),
         };
         match (verdict, NonZeroU32::new(self.number()?)) {
-            (Some(verdict), Some(number)) => Ok(Some(Answer { number, verdict })),
+            (Some(verdict), Some(number)) => Ok(Some(IntentAnswer { number, verdict })),
             (None, None) => Ok(None),
-            (Some(_), None) | (None, Some(_)) => Err(DropReason::Value),
+            (Some(_), None) | (None, Some(_)) => Err(HeartbeatDropReason::Value),
         }
     }
 
-    fn intent(&mut self) -> Result<Option<Intent>, DropReason> {
+    fn intent(&mut self) -> Result<Option<Intent>, HeartbeatDropReason> {
         let kind = match self.octet()? {
             0 => return Ok(None),
             1 => IntentKind::Drain,
             2 => IntentKind::Reload,
             3 => IntentKind::Upgrade,
-            _ => return Err(DropReason::Value),
+            _ => return Err(HeartbeatDropReason::Value),
         };
         let phase = match self.octet()? {
             0 => IntentPhase::Asked,
             1 => IntentPhase::CarriedOut,
-            _ => return Err(DropReason::Value),
+            _ => return Err(HeartbeatDropReason::Value),
         };
-        let number = NonZeroU32::new(self.number()?).ok_or(DropReason::Value)?;
+        let number = NonZeroU32::new(self.number()?).ok_or(HeartbeatDropReason::Value)?;
         let scope = match self.octet()? {
             0 => IntentScope::All,
             1 => {
                 let vips = self.list(|_| Ok(()))?.into_iter().map(|(vip, ())| vip).collect();
                 IntentScope::Vips(vips)
             }
-            _ => return Err(DropReason::Value),
+            _ => return Err(HeartbeatDropReason::Value),
         };
         Ok(Some(Intent { kind, phase, number, scope }))
     }
 
     fn list<T>(
         &mut self,
-        behind: fn(&mut Self) -> Result<T, DropReason>,
-    ) -> Result<Vec<(IpAddr, T)>, DropReason> {
+        behind: fn(&mut Self) -> Result<T, HeartbeatDropReason>,
+    ) -> Result<Vec<(IpAddr, T)>, HeartbeatDropReason> {
         let mut items = Vec::new();
         for _ in 0..self.octet()? {
             let address = IpAddr::from(self.take::<4>()?);

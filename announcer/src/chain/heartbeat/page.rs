@@ -88,7 +88,7 @@ impl VipTable {
     /// The next page for the receiver of this cursor: at most [`MAX_PAGE`] octets in the datagram. Each VIP is in at least one of
     /// any `n` pages in a row, where `n` is the number of octets of all VIPs, 5 for IPv4 and 17 for IPv6, divided by 350, plus 2.
     pub fn page(&self, cursor: &mut PageCursor) -> Vec<(IpAddr, VipState)> {
-        let mut page = Page { room: MAX_PAGE / 2, taken: BTreeSet::new() };
+        let mut page = PageDraft { room: MAX_PAGE / 2, taken: BTreeSet::new() };
         let mut limit = self.last;
         for told in &mut cursor.told {
             let until = *told;
@@ -111,7 +111,7 @@ impl VipTable {
         page.taken.iter().filter_map(|vip| self.state(*vip).map(|state| (*vip, state))).collect()
     }
 
-    fn rotate(&self, cursor: &mut PageCursor, page: &mut Page) {
+    fn rotate(&self, cursor: &mut PageCursor, page: &mut PageDraft) {
         let behind = cursor.rotation.map_or(Bound::Unbounded, Bound::Excluded);
         let first = self.vips.range((behind, Bound::Unbounded));
         let again = self
@@ -129,12 +129,12 @@ impl VipTable {
 /// Below every other address.
 const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
-struct Page {
+struct PageDraft {
     room: usize,
     taken: BTreeSet<IpAddr>,
 }
 
-impl Page {
+impl PageDraft {
     /// Whether the VIP is in the page now.
     fn add(&mut self, vip: IpAddr) -> bool {
         let octets = width(vip) + 1;

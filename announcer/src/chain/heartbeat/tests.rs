@@ -33,20 +33,20 @@ fn example() -> Heartbeat {
         facts: Facts {
             interval: Duration::from_millis(100),
             rules: Families::BOTH,
-            presence: Presence::Here,
+            presence: MemberPresence::Here,
             switched_off: false,
             next_hops: NextHops {
                 v4: Some(Ipv4Addr::new(10, 0, 1, 12)),
                 v6: Some("2001:db8:1::12".parse().unwrap()),
             },
-            members: Digest(*b"members!"),
-            services: Digest(*b"services"),
+            members: ListDigest(*b"members!"),
+            services: ListDigest(*b"services"),
         },
         about_receiver: AboutReceiver {
             in_ring: Families { v4: false, v6: true },
             believed: Families { v4: true, v6: false },
         },
-        answer: Some(Answer { number: number(5).unwrap(), verdict: Verdict::Accepted }),
+        answer: Some(IntentAnswer { number: number(5).unwrap(), verdict: Verdict::Accepted }),
         intent: Some(Intent {
             kind: IntentKind::Drain,
             phase: IntentPhase::Asked,
@@ -72,7 +72,7 @@ const EXAMPLE: &str = "\
 000251030120010db800000000000000000000008002c5829393ffc830aafd02\
 f2d5dc8ebd27ebd036d8295129358fd8015710c8a3b5";
 
-fn decode(octets: &[u8]) -> Result<Heartbeat, DropReason> {
+fn decode(octets: &[u8]) -> Result<Heartbeat, HeartbeatDropReason> {
     Heartbeat::decode(octets, ip("10.0.1.12"), ip("10.0.1.11"), &keys())
 }
 
@@ -89,16 +89,19 @@ fn every_rule_by_which_a_heartbeat_is_dropped() {
     let whole = example().encode(&keys());
     for end in 0..whole.len() {
         let reason = decode(&whole[..end]).unwrap_err();
-        assert!([DropReason::Length, DropReason::Hmac].contains(&reason), "{end} octets: {reason:?}");
+        assert!(
+            [HeartbeatDropReason::Length, HeartbeatDropReason::Hmac].contains(&reason),
+            "{end} octets: {reason:?}"
+        );
     }
     // Each octet changed: the HMAC covers all of them.
     for at in 0..whole.len() {
         let mut octets = whole.clone();
         octets[at] ^= 1;
         let want = match at {
-            0..4 => DropReason::Magic,
-            4 => DropReason::Version,
-            _ => DropReason::Hmac,
+            0..4 => HeartbeatDropReason::Magic,
+            4 => HeartbeatDropReason::Version,
+            _ => HeartbeatDropReason::Hmac,
         };
         assert_eq!(decode(&octets), Err(want), "octet {at}");
     }
@@ -106,10 +109,10 @@ fn every_rule_by_which_a_heartbeat_is_dropped() {
     let content = &whole[..whole.len() - 32];
     let signed = |content: &[u8]| decode(&keys().sign(content.to_vec())).map(|_| ());
     for end in 5..content.len() {
-        assert_eq!(signed(&content[..end]), Err(DropReason::Length), "{end} octets before the HMAC");
+        assert_eq!(signed(&content[..end]), Err(HeartbeatDropReason::Length), "{end} octets before the HMAC");
     }
-    assert_eq!(signed(&[content, &[0]].concat()), Err(DropReason::Length));
-    assert_eq!(signed(&[content, &[0; 1200]].concat()), Err(DropReason::Length));
+    assert_eq!(signed(&[content, &[0]].concat()), Err(HeartbeatDropReason::Length));
+    assert_eq!(signed(&[content, &[0; 1200]].concat()), Err(HeartbeatDropReason::Length));
     let with = |changes: &[(usize, u8)]| {
         let mut octets = content.to_vec();
         changes.iter().for_each(|(at, value)| octets[*at] = *value);
@@ -118,26 +121,26 @@ fn every_rule_by_which_a_heartbeat_is_dropped() {
     for (what, changes, want) in [
         ("nothing", &[][..], Ok(())),
         ("presence 2", &[(6, 0x80)], Ok(())),
-        ("presence 3", &[(6, 0xc0)], Err(DropReason::Value)),
-        ("an unknown flag", &[(5, 2)], Err(DropReason::Value)),
-        ("an interval of 0", &[(8, 0), (9, 0), (10, 0)], Err(DropReason::Value)),
-        ("an interval of a minute", &[(7, 4)], Err(DropReason::Value)),
+        ("presence 3", &[(6, 0xc0)], Err(HeartbeatDropReason::Value)),
+        ("an unknown flag", &[(5, 2)], Err(HeartbeatDropReason::Value)),
+        ("an interval of 0", &[(8, 0), (9, 0), (10, 0)], Err(HeartbeatDropReason::Value)),
+        ("an interval of a minute", &[(7, 4)], Err(HeartbeatDropReason::Value)),
         (
             "no start",
             &[(51, 0), (52, 0), (53, 0), (54, 0), (55, 0), (56, 0), (57, 0), (58, 0)],
-            Err(DropReason::Value),
+            Err(HeartbeatDropReason::Value),
         ),
-        ("another sender", &[(26, 13)], Err(DropReason::Sender)),
-        ("another receiver", &[(42, 12)], Err(DropReason::Receiver)),
-        ("verdict 3", &[(151, 3)], Err(DropReason::Value)),
-        ("a number without a verdict", &[(151, 0)], Err(DropReason::Value)),
-        ("a verdict without a number", &[(155, 0)], Err(DropReason::Value)),
-        ("kind 4", &[(156, 4)], Err(DropReason::Value)),
-        ("phase 2", &[(157, 2)], Err(DropReason::Value)),
-        ("an intent without a number", &[(161, 0)], Err(DropReason::Value)),
-        ("scope 2", &[(162, 2)], Err(DropReason::Value)),
+        ("another sender", &[(26, 13)], Err(HeartbeatDropReason::Sender)),
+        ("another receiver", &[(42, 12)], Err(HeartbeatDropReason::Receiver)),
+        ("verdict 3", &[(151, 3)], Err(HeartbeatDropReason::Value)),
+        ("a number without a verdict", &[(151, 0)], Err(HeartbeatDropReason::Value)),
+        ("a verdict without a number", &[(155, 0)], Err(HeartbeatDropReason::Value)),
+        ("kind 4", &[(156, 4)], Err(HeartbeatDropReason::Value)),
+        ("phase 2", &[(157, 2)], Err(HeartbeatDropReason::Value)),
+        ("an intent without a number", &[(161, 0)], Err(HeartbeatDropReason::Value)),
+        ("scope 2", &[(162, 2)], Err(HeartbeatDropReason::Value)),
         ("VIP state 5", &[(190, 5)], Ok(())),
-        ("VIP state 6", &[(190, 6)], Err(DropReason::Value)),
+        ("VIP state 6", &[(190, 6)], Err(HeartbeatDropReason::Value)),
     ] {
         assert_eq!(with(changes), want, "{what}");
     }
@@ -145,8 +148,8 @@ fn every_rule_by_which_a_heartbeat_is_dropped() {
 
 #[test]
 fn labels_differ() {
-    let labels: BTreeSet<_> = DropReason::ALL.iter().map(|why| why.label()).collect();
-    assert_eq!(labels.len(), DropReason::ALL.len());
+    let labels: BTreeSet<_> = HeartbeatDropReason::ALL.iter().map(|why| why.label()).collect();
+    assert_eq!(labels.len(), HeartbeatDropReason::ALL.len());
 }
 
 #[test]
@@ -206,10 +209,10 @@ fn an_intent_names_its_vips_or_all() {
 #[test]
 fn digests_depend_on_what_matters() {
     let (a, b) = (ip("10.0.1.11"), ip("10.0.1.12"));
-    assert_ne!(Digest::of_members(&[a, b]), Digest::of_members(&[b, a]), "the order");
-    assert_eq!(Digest::of_members(&[a]).to_string(), "21dff5faad822a4b");
+    assert_ne!(ListDigest::of_members(&[a, b]), ListDigest::of_members(&[b, a]), "the order");
+    assert_eq!(ListDigest::of_members(&[a]).to_string(), "21dff5faad822a4b");
     let services = |list: &[(IpAddr, &[u16])]| {
-        Digest::of_services(
+        ListDigest::of_services(
             &list
                 .iter()
                 .map(|(vip, ports)| (*vip, ports.iter().copied().collect()))

@@ -19,11 +19,11 @@ use tracing::{debug, info, warn};
 use super::neighbours::Neighbours;
 use super::{HeartbeatContent, HeartbeatOrder, HeartbeatReport, HeartbeatSettings, MemberReport};
 use crate::chain::heartbeat::{
-    AboutReceiver, Answer, DropReason, Header, Heartbeat, Intent, MAX_LENGTH, PageCursor, Start, VipState,
-    VipTable,
+    AboutReceiver, Header, Heartbeat, HeartbeatDropReason, Intent, IntentAnswer, MAX_LENGTH, PageCursor,
+    Start, VipState, VipTable,
 };
-use crate::chain::member::{Change, Member, MemberSettings, MemberState};
-use crate::chain::ring::Observation;
+use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState};
+use crate::chain::ring::MemberObservation;
 
 /// A turn without events comes at least this often; then the counters are reported.
 const TURN: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ struct Peer {
     cursor: PageCursor,
     vips: Arc<BTreeMap<IpAddr, VipState>>,
     intent: Option<Intent>,
-    answer: Option<Answer>,
+    answer: Option<IntentAnswer>,
 }
 
 struct Heartbeats {
@@ -93,7 +93,7 @@ struct Heartbeats {
     socket: Result<UdpSocket, (String, Instant)>,
     peers: BTreeMap<IpAddr, Peer>,
     table: VipTable,
-    drops: BTreeMap<DropReason, u64>,
+    drops: BTreeMap<HeartbeatDropReason, u64>,
     send_errors: u64,
     neighbours: Option<Arc<Neighbours>>,
     /// Which kernels have answered.
@@ -233,9 +233,9 @@ impl Heartbeats {
     ///
     /// # Errors
     /// Why it does not count.
-    fn accept(&mut self, datagram: &[u8], source: IpAddr, now: Instant) -> Result<(), DropReason> {
+    fn accept(&mut self, datagram: &[u8], source: IpAddr, now: Instant) -> Result<(), HeartbeatDropReason> {
         let heartbeat = Heartbeat::decode(datagram, source, self.settings.own, &self.settings.keys)?;
-        let peer = self.peers.get_mut(&heartbeat.header.sender).ok_or(DropReason::NotMember)?;
+        let peer = self.peers.get_mut(&heartbeat.header.sender).ok_or(HeartbeatDropReason::NotMember)?;
         let before = peer.member.said().copied();
         let change = peer.member.receive(&heartbeat, now)?;
         if let Some(change) = change {
@@ -326,7 +326,7 @@ impl Heartbeats {
         }
         let members = self.peers.iter().map(|(address, peer)| {
             let report = MemberReport {
-                observation: Observation::of(&peer.member, now),
+                observation: MemberObservation::of(&peer.member, now),
                 last_heartbeat: peer.member.last_heartbeat(),
                 vips: peer.vips.clone(),
                 intent: peer.intent.clone(),
@@ -359,7 +359,7 @@ fn heartbeat(content: &HeartbeatContent, header: Header, vips: Vec<(IpAddr, VipS
     }
 }
 
-fn log(member: IpAddr, Change { from, to }: Change) {
+fn log(member: IpAddr, MemberChange { from, to }: MemberChange) {
     match to {
         MemberState::Dead => warn!(%member, before = %from, "member is dead"),
         MemberState::Silent => {

@@ -25,20 +25,20 @@ pub struct VxlanSettings {
     pub members: Vec<IpAddr>,
 }
 
-struct Netlink {
+struct LinkNetlink {
     handle: Handle,
     task: JoinHandle<()>,
 }
 
-impl Drop for Netlink {
+impl Drop for LinkNetlink {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-fn open() -> io::Result<Netlink> {
+fn open() -> io::Result<LinkNetlink> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
-    Ok(Netlink { handle, task: tokio::spawn(connection) })
+    Ok(LinkNetlink { handle, task: tokio::spawn(connection) })
 }
 
 fn failed(error: rtnetlink::Error) -> io::Error {

@@ -5,7 +5,7 @@ use expect_test::expect;
 use proptest::prelude::*;
 
 use super::*;
-use crate::chain::heartbeat::{Digest, Families, NextHops};
+use crate::chain::heartbeat::{Families, ListDigest, NextHops};
 
 const MS: Duration = Duration::from_millis(1);
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11));
@@ -15,15 +15,15 @@ fn start(number: u128) -> Start {
     Start::new(number).unwrap()
 }
 
-fn heartbeat(header: Header, presence: Presence) -> Heartbeat {
+fn heartbeat(header: Header, presence: MemberPresence) -> Heartbeat {
     let facts = Facts {
         interval: 100 * MS,
         rules: Families::BOTH,
         presence,
         switched_off: false,
         next_hops: NextHops::default(),
-        members: Digest::default(),
-        services: Digest::default(),
+        members: ListDigest::default(),
+        services: ListDigest::default(),
     };
     Heartbeat {
         header,
@@ -41,19 +41,23 @@ fn end(own: IpAddr, member: IpAddr, number: u128, now: Instant) -> Member {
 }
 
 /// All heartbeats that an end sends now.
-fn sent(member: &mut Member, presence: Presence, now: Instant) -> Vec<Heartbeat> {
+fn sent(member: &mut Member, presence: MemberPresence, now: Instant) -> Vec<Heartbeat> {
     std::iter::from_fn(|| member.transmit(now)).map(|header| heartbeat(header, presence)).collect()
 }
 
 /// Both ends exchange everything that is due now, without delay.
 fn exchange(a: &mut Member, b: &mut Member, now: Instant) {
     loop {
-        let (from_a, from_b) = (sent(a, Presence::Here, now), sent(b, Presence::Here, now));
+        let (from_a, from_b) = (sent(a, MemberPresence::Here, now), sent(b, MemberPresence::Here, now));
         if from_a.is_empty() && from_b.is_empty() {
             return;
         }
-        from_a.iter().for_each(|heartbeat| assert!(b.receive(heartbeat, now) != Err(DropReason::Counter)));
-        from_b.iter().for_each(|heartbeat| assert!(a.receive(heartbeat, now) != Err(DropReason::Counter)));
+        from_a
+            .iter()
+            .for_each(|heartbeat| assert!(b.receive(heartbeat, now) != Err(HeartbeatDropReason::Counter)));
+        from_b
+            .iter()
+            .for_each(|heartbeat| assert!(a.receive(heartbeat, now) != Err(HeartbeatDropReason::Counter)));
     }
 }
 
@@ -96,10 +100,10 @@ fn tiny_pictures() {
         let (mut seen, mut questions) = (String::new(), String::new());
         for (column, what) in arrives.chars().enumerate() {
             let now = begin + 50 * MS * u32::try_from(column).unwrap();
-            for heartbeat in sent(&mut ours, Presence::Here, now) {
+            for heartbeat in sent(&mut ours, MemberPresence::Here, now) {
                 theirs.receive(&heartbeat, now).unwrap();
             }
-            let presence = if what == 'L' { Presence::Left } else { Presence::Here };
+            let presence = if what == 'L' { MemberPresence::Left } else { MemberPresence::Here };
             if "+L".contains(what) {
                 theirs.hurry();
                 theirs.hurried = None;
@@ -156,7 +160,7 @@ fn transcript() {
                 let returns = Returns { accepted: (returned > 0).then_some(returned_heartbeat), heard: None };
                 let header =
                     Header { sender: THEIRS, receiver: OURS, start: start(theirs), counter, returns };
-                let result = match ours.receive(&heartbeat(header, Presence::Here), now) {
+                let result = match ours.receive(&heartbeat(header, MemberPresence::Here), now) {
                     Ok(_) => "counts".to_owned(),
                     Err(reason) => reason.label().to_owned(),
                 };
@@ -205,16 +209,16 @@ fn a_restarted_daemon_is_back_within_one_round_trip() {
         let (mut ours, _) = pair(begin);
         let now = begin + MS * restart;
         let _ = ours.expire(now);
-        sent(&mut ours, Presence::Here, now);
+        sent(&mut ours, MemberPresence::Here, now);
         let mut again = end(THEIRS, OURS, 3, now);
-        let [first] = &sent(&mut again, Presence::Here, now)[..] else { panic!() };
-        assert_eq!(ours.receive(first, now), Err(DropReason::NotReturned));
+        let [first] = &sent(&mut again, MemberPresence::Here, now)[..] else { panic!() };
+        assert_eq!(ours.receive(first, now), Err(HeartbeatDropReason::NotReturned));
         let at_once = now + MS;
-        let [answer] = &sent(&mut ours, Presence::Here, at_once)[..] else {
+        let [answer] = &sent(&mut ours, MemberPresence::Here, at_once)[..] else {
             panic!("it is answered at once")
         };
         again.receive(answer, at_once).unwrap();
-        let [second] = &sent(&mut again, Presence::Here, at_once + MS)[..] else {
+        let [second] = &sent(&mut again, MemberPresence::Here, at_once + MS)[..] else {
             panic!("so is the answer")
         };
         ours.receive(second, at_once + MS).unwrap();
@@ -260,7 +264,7 @@ fn two_sides_that_were_apart_find_each_other_again() {
         for member in [&mut ours, &mut theirs] {
             member.expire(now);
             member.ask(now);
-            sent(member, Presence::Here, now);
+            sent(member, MemberPresence::Here, now);
         }
     }
     assert_eq!(ours.state(), MemberState::Dead);
@@ -272,15 +276,15 @@ fn two_sides_that_were_apart_find_each_other_again() {
 fn replays_do_not_flood() {
     let begin = Instant::now();
     let (mut ours, mut theirs) = pair(begin);
-    let old = sent(&mut theirs, Presence::Here, begin + 100 * MS).remove(0);
+    let old = sent(&mut theirs, MemberPresence::Here, begin + 100 * MS).remove(0);
     let mut count = 0;
     for ms in 0..1000 {
         let now = begin + MS * ms;
         let mut replay = old.clone();
         replay.header.start = start(u128::from(ms + 100));
         replay.header.returns = Returns::default();
-        assert_eq!(ours.receive(&replay, now), Err(DropReason::NotReturned));
-        count += sent(&mut ours, Presence::Here, now).len();
+        assert_eq!(ours.receive(&replay, now), Err(HeartbeatDropReason::NotReturned));
+        count += sent(&mut ours, MemberPresence::Here, now).len();
     }
     assert!((10..=50).contains(&count), "{count} heartbeats in a second");
 }
@@ -308,7 +312,7 @@ proptest! {
                 (next_start, known[who]) = (next_start + 1, false);
             }
             for who in 0..2 {
-                for heartbeat in sent(&mut ends[who], Presence::Here, now) {
+                for heartbeat in sent(&mut ends[who], MemberPresence::Here, now) {
                     let arrives = lost[who] == 2 || luck.bool();
                     lost[who] = if arrives { 0 } else { lost[who] + 1 };
                     if arrives {
@@ -335,7 +339,7 @@ proptest! {
         let ours = &mut ends[0];
         for after in 0..60 {
             let now = begin + 100 * MS * (round + after);
-            sent(ours, Presence::Here, now);
+            sent(ours, MemberPresence::Here, now);
             ours.expire(now);
             ours.ask(now);
             // Its kernel has answered until now, and is asked once a second.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Observation, Own, Ring};
-use crate::chain::heartbeat::{Families, Presence};
+use super::{MemberObservation, Own, Ring};
+use crate::chain::heartbeat::{Families, MemberPresence};
 use crate::chain::member::{MemberState, Said};
 use crate::model::Family;
 
@@ -41,14 +41,14 @@ pub struct Missing {
 pub fn start_wait(
     own: &Own,
     installed: Option<&Ring>,
-    others: &BTreeMap<IpAddr, Observation>,
+    others: &BTreeMap<IpAddr, MemberObservation>,
     now: Instant,
     deadline: Instant,
 ) -> StartWait {
     if own.switched_off || own.wanted == Families::NONE {
         return StartWait::Ready;
     }
-    let waits = |(member, observed): (&IpAddr, &Observation)| {
+    let waits = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.map_or(Families::NONE, |ring| ring.has(*member));
         (observed.awaited || !joined(own, ours, observed)).then_some(*member)
     };
@@ -65,7 +65,7 @@ pub fn start_wait(
 
 /// Whether every member was heard, or has had 3 heartbeats to be heard. Before that a daemon that starts replaces no rules: those that a
 /// former process has left are better than a ring without the others.
-pub fn settled(others: &BTreeMap<IpAddr, Observation>) -> bool {
+pub fn settled(others: &BTreeMap<IpAddr, MemberObservation>) -> bool {
     others.values().all(|observed| !observed.awaited)
 }
 
@@ -75,11 +75,11 @@ pub fn settled(others: &BTreeMap<IpAddr, Observation>) -> bool {
 pub fn may_join(
     own: &Own,
     installed: &Ring,
-    others: &BTreeMap<IpAddr, Observation>,
+    others: &BTreeMap<IpAddr, MemberObservation>,
     now: Instant,
     deadline: Instant,
 ) -> bool {
-    let complete = |(member, observed): (&IpAddr, &Observation)| {
+    let complete = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.has(*member);
         let has_rules = |family| observed.said.is_some_and(|said| said.facts.rules.has(family));
         let done = |family| !shared(own, observed, family) || !has_rules(family) || ours.has(family);
@@ -89,7 +89,7 @@ pub fn may_join(
 }
 
 /// Whether a member lives, and both forward packets of a family or will when their rules are installed.
-fn shared(own: &Own, observed: &Observation, family: Family) -> bool {
+fn shared(own: &Own, observed: &MemberObservation, family: Family) -> bool {
     match observed.state {
         MemberState::Alive | MemberState::Asked | MemberState::Silent => {}
         MemberState::Unknown | MemberState::Dead | MemberState::Left => return false,
@@ -97,14 +97,14 @@ fn shared(own: &Own, observed: &Observation, family: Family) -> bool {
     let Some(Said { facts, .. }) = &observed.said else { return false };
     own.wanted.has(family)
         && !facts.switched_off
-        && facts.presence != Presence::Left
+        && facts.presence != MemberPresence::Left
         && facts.next_hops.of(family).is_some()
 }
 
 /// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
 /// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
 /// before its daemon is back.
-fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
+fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> bool {
     let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
     let done = |family| !shared(own, observed, family) || in_theirs(family) && in_our_ring.has(family);
     done(Family::V4) && done(Family::V6)
@@ -113,9 +113,9 @@ fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
 /// What a host that stops does about the chain. Its VIPs are withdrawn already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeavingStep {
-    /// It stays in the rings, and says [`Presence::Leaving`].
+    /// It stays in the rings, and says [`MemberPresence::Leaving`].
     Stay,
-    /// It says [`Presence::Left`]; its rules are still installed.
+    /// It says [`MemberPresence::Left`]; its rules are still installed.
     SayLeft,
     /// It removes its rules and ends.
     RemoveRules,
@@ -140,7 +140,7 @@ impl Leaving {
     pub fn step(
         &mut self,
         flows: usize,
-        others: &BTreeMap<IpAddr, Observation>,
+        others: &BTreeMap<IpAddr, MemberObservation>,
         interval: Duration,
         now: Instant,
     ) -> LeavingStep {
@@ -158,14 +158,14 @@ impl Leaving {
     }
 
     /// What heartbeats say.
-    pub fn presence(&self) -> Presence {
-        if self.left.is_some() { Presence::Left } else { Presence::Leaving }
+    pub fn presence(&self) -> MemberPresence {
+        if self.left.is_some() { MemberPresence::Left } else { MemberPresence::Leaving }
     }
 }
 
 /// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one go on forwarding to us, until its
 /// daemon is back or 30 s have passed.
-fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
+fn in_rings(others: &BTreeMap<IpAddr, MemberObservation>, heard: bool) -> bool {
     others.values().any(|observed| {
         let concerned = match observed.state {
             MemberState::Alive | MemberState::Asked => heard,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::chain::heartbeat::{AboutReceiver, Digest, Facts, NextHops};
+use crate::chain::heartbeat::{AboutReceiver, Facts, ListDigest, NextHops};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -14,24 +14,24 @@ fn own(index: u8) -> Own {
         address: address(index),
         wanted: Families { v4: true, v6: false },
         switched_off: false,
-        presence: Presence::Here,
+        presence: MemberPresence::Here,
     }
 }
 
 /// A member that lives, has its rules for IPv4, believes us and has us in its ring.
-fn healthy(index: u8, now: Instant) -> Observation {
+fn healthy(index: u8, now: Instant) -> MemberObservation {
     let v4 = Families { v4: true, v6: false };
     let facts = Facts {
         interval: 100 * MS,
         rules: v4,
-        presence: Presence::Here,
+        presence: MemberPresence::Here,
         switched_off: false,
         next_hops: NextHops { v4: Some([10, 0, 2, index].into()), v6: None },
-        members: Digest::default(),
-        services: Digest::default(),
+        members: ListDigest::default(),
+        services: ListDigest::default(),
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4 };
-    Observation {
+    MemberObservation {
         state: MemberState::Alive,
         since: now,
         said: Some(Said { facts, about_us }),
@@ -42,7 +42,7 @@ fn healthy(index: u8, now: Instant) -> Observation {
 
 /// Each letter is a member of the list, numbered from 1 on: `O` we, `+` healthy, `?` asked, `s` silent, `l` leaving, `d` dead, `u`
 /// unknown, `L` has left, `o` switched off, `r` without rules, `a` without an address, `b` does not believe us.
-fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, Observation>) {
+fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, MemberObservation>) {
     let mut us = own(0);
     let mut others = BTreeMap::new();
     let mut list = Vec::new();
@@ -61,7 +61,7 @@ fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, Obs
             'd' => observed.state = MemberState::Dead,
             'L' => observed.state = MemberState::Left,
             'u' => (observed.state, observed.said) = (MemberState::Unknown, None),
-            'l' => said.facts.presence = Presence::Leaving,
+            'l' => said.facts.presence = MemberPresence::Leaving,
             'o' => said.facts.switched_off = true,
             'r' => said.facts.rules = Families::NONE,
             'a' => said.facts.next_hops.v4 = None,
@@ -163,7 +163,7 @@ fn more_than_32_members_of_a_list_are_not_used() {
 #[test]
 fn a_host_that_starts_waits_for_every_member_that_lives() {
     let now = Instant::now();
-    let waits = |letters: &str, change: fn(&mut Observation)| {
+    let waits = |letters: &str, change: fn(&mut MemberObservation)| {
         let (list, own, mut others) = world(letters, now);
         if let Some(last) = others.last_entry() {
             change(last.into_mut());
@@ -213,7 +213,7 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
     use LeavingStep::{RemoveRules, SayLeft, Stay};
     let begin = Instant::now();
     let (_, _, mut others) = world("O+", begin);
-    let run = |others: &BTreeMap<IpAddr, Observation>, flows: fn(u32) -> usize| {
+    let run = |others: &BTreeMap<IpAddr, MemberObservation>, flows: fn(u32) -> usize| {
         let mut leaving = Leaving::new(begin + 800 * MS);
         let steps: Vec<LeavingStep> = (0..20)
             .map(|tenth| leaving.step(flows(tenth), others, 100 * MS, begin + 100 * MS * tenth))
@@ -234,7 +234,7 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
     assert_eq!(run(&others, |_| 0), (0, 20), "its rules go on forwarding to us");
     others.get_mut(&address(2)).unwrap().state = MemberState::Dead;
     assert_eq!(run(&others, |_| 0), (0, 4), "it is dead");
-    assert_eq!(Leaving::new(begin).presence(), Presence::Leaving);
+    assert_eq!(Leaving::new(begin).presence(), MemberPresence::Leaving);
 }
 
 #[test]
@@ -260,7 +260,8 @@ fn a_member_is_believed_longer_than_anybody_forwards_to_us() {
 #[test]
 fn a_member_that_has_just_left_takes_a_hop() {
     let (list, us, mut others) = world("O+L", Instant::now());
-    let length = |others: &BTreeMap<IpAddr, Observation>| Ring::new(&list, &us, others).v4.unwrap().length;
+    let length =
+        |others: &BTreeMap<IpAddr, MemberObservation>| Ring::new(&list, &us, others).v4.unwrap().length;
     assert_eq!(length(&others), 2);
     others.get_mut(&address(3)).unwrap().lingers = true;
     assert_eq!(length(&others), 3);

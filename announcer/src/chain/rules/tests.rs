@@ -15,9 +15,9 @@ fn rules() -> RuleSet {
     let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap();
     RuleSet {
         device: "eth0".parse().unwrap(),
-        believed: Believed::Macs([[2, 0, 0, 0, 0, 0x13], [2, 0, 0, 0, 0, 0x12]].into()),
+        believed: BelievedSources::Macs([[2, 0, 0, 0, 0, 0x13], [2, 0, 0, 0, 0, 0x12]].into()),
         budget: NonZeroU32::new(1000).unwrap(),
-        forwarding: Forwarding::On,
+        forwarding: ForwardingSwitch::On,
         v4: FamilyRules {
             services: [
                 ((v4("192.0.2.1"), 443), ListenOn::Wildcard),
@@ -74,12 +74,12 @@ fn what_each_input_changes() {
     case("Two members", &|rules| rules.v4.next = next([10, 0, 0, 12].into(), 2));
     case("32 members", &|rules| rules.v4.next = next([10, 0, 0, 12].into(), 32));
     case("No other member", &|rules| rules.v4.next = None);
-    case("Forwarding is off", &|rules| rules.forwarding = Forwarding::Off);
+    case("ForwardingSwitch is off", &|rules| rules.forwarding = ForwardingSwitch::Off);
     case("A budget of one packet", &|rules| rules.budget = NonZeroU32::MIN);
     case("Another device", &|rules| rules.device = "bond0.7".parse().unwrap());
     case("A VXLAN device", &|rules| {
         rules.device = "announcer".parse().unwrap();
-        rules.believed = Believed::Device;
+        rules.believed = BelievedSources::Device;
     });
     case("No service", &|rules| rules.v4.services.clear());
     case("No server on a VIP", &|rules| {

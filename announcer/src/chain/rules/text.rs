@@ -7,7 +7,8 @@ use std::fmt::Display;
 
 use super::counters::NAMES;
 use super::{
-    Believed, CONNECTION_MARK, FamilyRules, Forwarding, LAST_HOP, ListenOn, MAX_MEMBERS, RuleSet, TABLE,
+    BelievedSources, CONNECTION_MARK, FamilyRules, ForwardingSwitch, LAST_HOP, ListenOn, MAX_MEMBERS,
+    RuleSet, TABLE,
 };
 
 /// How the families differ.
@@ -72,10 +73,10 @@ fn sets<A: Display + Ord>(
     own: &FamilyRules<A>,
 ) -> [(&'static str, String, Vec<String>); 4] {
     let macs = match &rules.believed {
-        Believed::Macs(macs) => {
+        BelievedSources::Macs(macs) => {
             macs.iter().map(|mac| mac.map(|octet| format!("{octet:02x}")).join(":")).collect()
         }
-        Believed::Device => Vec::new(),
+        BelievedSources::Device => Vec::new(),
     };
     let services = |wanted: ListenOn| {
         let of = own.services.iter().filter(|(_, listener)| **listener == wanted);
@@ -100,8 +101,8 @@ fn chains<A: Display + Ord>(
 ) -> Vec<(String, Vec<String>)> {
     let Words { table, errors, inner_protocol, inner_port, hop_limit, .. } = words;
     let believed = match &rules.believed {
-        Believed::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
-        Believed::Device => format!("iifname \"{}\"", rules.device),
+        BelievedSources::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
+        BelievedSources::Device => format!("iifname \"{}\"", rules.device),
     };
     let is_marked = format!("{table} dscp >= {LAST_HOP}");
     let clear = format!("{table} dscp set 0");
@@ -163,7 +164,7 @@ fn chains<A: Display + Ord>(
     }
     unowned.push(format!("{is_marked} counter name foreign_mark"));
     match (&own.next, rules.forwarding) {
-        (Some(next), Forwarding::On) => {
+        (Some(next), ForwardingSwitch::On) => {
             let budget = rules.budget.get();
             let burst = (budget / 2).max(1);
             unowned.push(format!(
@@ -171,7 +172,7 @@ fn chains<A: Display + Ord>(
             ));
             unowned.push(format!("counter name started goto hop{}", next.ring.first_mark()));
         }
-        (Some(_), Forwarding::Off) | (None, Forwarding::On | Forwarding::Off) => {
+        (Some(_), ForwardingSwitch::Off) | (None, ForwardingSwitch::On | ForwardingSwitch::Off) => {
             unowned.push("counter name not_started accept".into());
         }
     }

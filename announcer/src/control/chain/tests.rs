@@ -7,10 +7,10 @@ use expect_test::expect;
 
 use super::*;
 use crate::chain::heartbeat::{
-    AboutReceiver, Digest, DropReason, Facts, Families, NextHops, Presence, VipState,
+    AboutReceiver, Facts, Families, HeartbeatDropReason, ListDigest, MemberPresence, NextHops, VipState,
 };
 use crate::chain::member::{MemberState, Said};
-use crate::chain::ring::{Observation, Own, Ring};
+use crate::chain::ring::{MemberObservation, Own, Ring};
 use crate::chain::rules::counters::ChainCounters;
 use crate::chain::status::{OffOrder, member_status};
 use crate::control::api::{ChainOrder, ChainReport, SiteReport};
@@ -29,14 +29,14 @@ fn facts(last: u8, rules: Families) -> Facts {
     Facts {
         interval: Duration::from_millis(100),
         rules,
-        presence: Presence::Here,
+        presence: MemberPresence::Here,
         switched_off: false,
         next_hops: NextHops {
             v4: Some(Ipv4Addr::new(10, 0, 1, last)),
             v6: Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last.into())),
         },
-        members: Digest([1; 8]),
-        services: Digest([2; 8]),
+        members: ListDigest([1; 8]),
+        services: ListDigest([2; 8]),
     }
 }
 
@@ -47,17 +47,17 @@ struct Other(u8, MemberState, Option<Facts>, &'static [VipState]);
 fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
     let since = now.checked_sub(Duration::from_secs(300)).unwrap_or(now);
     let about_us = AboutReceiver { in_ring: Families::BOTH, believed: Families::BOTH };
-    let observed: BTreeMap<IpAddr, (Observation, &[VipState])> = others
+    let observed: BTreeMap<IpAddr, (MemberObservation, &[VipState])> = others
         .iter()
         .map(|Other(last, state, facts, vips)| {
             let said = facts.map(|facts| Said { facts, about_us });
             (
                 address(*last),
-                (Observation { state: *state, since, said, awaited: false, lingers: false }, *vips),
+                (MemberObservation { state: *state, since, said, awaited: false, lingers: false }, *vips),
             )
         })
         .collect();
-    let own = Own { address: address(11), wanted, switched_off: false, presence: Presence::Here };
+    let own = Own { address: address(11), wanted, switched_off: false, presence: MemberPresence::Here };
     let list: Vec<IpAddr> =
         std::iter::once(11).chain(others.iter().map(|other| other.0)).map(address).collect();
     let observations = observed.iter().map(|(address, (observed, _))| (*address, *observed)).collect();
@@ -114,7 +114,7 @@ fn report_of(status: &ChainStatus, now: Instant) -> ChainReport {
 fn a_ring_of_both_families_is_printed() {
     let now = Instant::now();
     let mut chain = four(Families::BOTH, now);
-    chain.drops = [(DropReason::Hmac, 3), (DropReason::Counter, 12)].into();
+    chain.drops = [(HeartbeatDropReason::Hmac, 3), (HeartbeatDropReason::Counter, 12)].into();
     expect![[r#"
         chain: this host is 10.0.1.11
         RING
@@ -147,7 +147,8 @@ fn what_does_not_work_is_printed() {
     let now = Instant::now();
     let off = OffOrder { reason: "tests".into(), by: "ann".into(), at: "2026-01-31T12:00:00Z".into() };
     let alone = status(V4, &[Other(12, MemberState::Unknown, None, NONE)], now);
-    let other_list = Facts { members: Digest([9; 8]), presence: Presence::Leaving, ..facts(12, V4) };
+    let other_list =
+        Facts { members: ListDigest([9; 8]), presence: MemberPresence::Leaving, ..facts(12, V4) };
     for (chain, want) in [
         (
             ChainStatus {
@@ -220,8 +221,12 @@ fn what_does_not_work_is_printed() {
 #[test]
 fn a_chain_without_forwarding_has_no_ring() {
     let now = Instant::now();
-    let own =
-        Own { address: address(11), wanted: Families::NONE, switched_off: true, presence: Presence::Here };
+    let own = Own {
+        address: address(11),
+        wanted: Families::NONE,
+        switched_off: true,
+        presence: MemberPresence::Here,
+    };
     let chain = four(V4, now);
     let list: Vec<IpAddr> = chain.ring.entries.iter().map(|entry| entry.member).collect();
     let ring = Ring::new(&list, &own, &BTreeMap::new());
@@ -239,7 +244,7 @@ fn a_chain_without_forwarding_has_no_ring() {
 #[test]
 fn the_report_says_where_members_differ() {
     let now = Instant::now();
-    let other = Facts { services: Digest([9; 8]), ..facts(12, V4) };
+    let other = Facts { services: ListDigest([9; 8]), ..facts(12, V4) };
     let report = report_of(&status(V4, &[Other(12, MemberState::Alive, Some(other), NONE)], now), now);
     let member = &report.members[1];
     assert_eq!((member.same_members, member.same_services), (Some(true), Some(false)));

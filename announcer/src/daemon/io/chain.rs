@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::{Fitness, Network};
-use crate::chain::heartbeat::{Digest, Facts, Families, Keys, NextHops, Presence, VipState};
+use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, NextHops, VipState};
 use crate::chain::io::key;
 use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, HeartbeatContent, HeartbeatLoop, HeartbeatOrder,
@@ -31,7 +31,7 @@ use crate::chain::io::{
 };
 use crate::chain::plan;
 use crate::chain::ring::{
-    Leaving, LeavingStep, Observation, Own, Ring, StartWait, may_join, settled, start_wait,
+    Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
 use crate::chain::segment::{VXLAN_DEVICE, link_local};
 use crate::chain::status::{ChainStatus, OffOrder, member_status};
@@ -87,7 +87,7 @@ pub(in crate::daemon) struct ChainChannels {
 pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
     let requests = channels.requests.clone();
     let mut requests = requests.0.lock().await; // the task before this one has ended
-    let mut keeper = Keeper::start(&channels).await;
+    let mut keeper = ChainKeeper::start(&channels).await;
     loop {
         let stop = *channels.stop.borrow_and_update();
         let config = Arc::clone(&channels.configs.borrow_and_update());
@@ -119,7 +119,7 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
 }
 
 /// The next report; `None`: the loop has ended. Without a loop it waits for ever.
-async fn next_report(running: &mut Option<Running>) -> Option<HeartbeatReport> {
+async fn next_report(running: &mut Option<RunningLoop>) -> Option<HeartbeatReport> {
     match running {
         Some(running) => running.heartbeats.reports.recv().await,
         None => std::future::pending().await,
@@ -127,7 +127,7 @@ async fn next_report(running: &mut Option<Running>) -> Option<HeartbeatReport> {
 }
 
 /// The loop, and what it was told last.
-struct Running {
+struct RunningLoop {
     heartbeats: HeartbeatLoop,
     settings: ComparedSettings,
     content: HeartbeatContent,
@@ -153,8 +153,8 @@ struct Place {
     next_hops: NextHops,
 }
 
-struct Keeper {
-    running: Option<Running>,
+struct ChainKeeper {
+    running: Option<RunningLoop>,
     report: HeartbeatReport,
     rules: RuleKeeper,
     off: Option<OffOrder>,
@@ -176,13 +176,13 @@ struct Keeper {
     join_by: Instant,
 }
 
-impl Keeper {
-    async fn start(channels: &ChainChannels) -> Keeper {
+impl ChainKeeper {
+    async fn start(channels: &ChainChannels) -> ChainKeeper {
         let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_OFF).await;
         let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
         let rules = RuleKeeper::start(&channels.files, &channels.state_dir).await;
         let joins = rules.is_installed();
-        Keeper {
+        ChainKeeper {
             running: None,
             report: HeartbeatReport::default(),
             rules,
@@ -249,15 +249,14 @@ impl Keeper {
         };
         let services = plan::services(config);
         let wanted = if chain.forward { plan::wanted(&services, &place.next_hops) } else { Families::NONE };
-        let presence = self
-            .leaving
-            .map_or(if stop == ChainStop::Running { Presence::Here } else { Presence::Leaving }, |leaving| {
-                leaving.presence()
-            });
+        let presence = self.leaving.map_or(
+            if stop == ChainStop::Running { MemberPresence::Here } else { MemberPresence::Leaving },
+            |leaving| leaving.presence(),
+        );
         let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence };
         self.exchange(chain, &place, keys, channels);
         let now = Instant::now();
-        let observations: BTreeMap<IpAddr, Observation> =
+        let observations: BTreeMap<IpAddr, MemberObservation> =
             self.report.members.iter().map(|(address, member)| (*address, member.observation)).collect();
         let settled = !observations.is_empty() && settled(&observations);
         let ring = Ring::new(&chain.members, &own, &observations);
@@ -283,8 +282,8 @@ impl Keeper {
             presence,
             switched_off: !chain.forward,
             next_hops: place.next_hops,
-            members: Digest::of_members(&chain.members),
-            services: Digest::of_services(&services),
+            members: ListDigest::of_members(&chain.members),
+            services: ListDigest::of_services(&services),
         };
         let about = place.others.iter().map(|member| (*member, self.rules.about(*member)));
         let content = HeartbeatContent {
@@ -338,7 +337,7 @@ impl Keeper {
         &self,
         own: &Own,
         ring: &Ring,
-        observations: &BTreeMap<IpAddr, Observation>,
+        observations: &BTreeMap<IpAddr, MemberObservation>,
         settled: bool,
         now: Instant,
         channels: &ChainChannels,
@@ -400,11 +399,11 @@ impl Keeper {
             facts: Facts {
                 interval: chain.heartbeat,
                 rules: self.rules.families(),
-                presence: Presence::Here,
+                presence: MemberPresence::Here,
                 switched_off: !chain.forward,
                 next_hops: place.next_hops,
-                members: Digest::of_members(&chain.members),
-                services: Digest::default(),
+                members: ListDigest::of_members(&chain.members),
+                services: ListDigest::default(),
             },
             about: place.others.iter().map(|member| (*member, self.rules.about(*member))).collect(),
             vips: Vec::new(),
@@ -414,7 +413,7 @@ impl Keeper {
         self.report = HeartbeatReport::default();
         self.join_by = Instant::now() + LONGEST_JOIN;
         match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone())) {
-            Ok(heartbeats) => self.running = Some(Running { heartbeats, settings: compared, content }),
+            Ok(heartbeats) => self.running = Some(RunningLoop { heartbeats, settings: compared, content }),
             Err(error) => error!(%error, "loop of the heartbeats was not started"),
         }
     }

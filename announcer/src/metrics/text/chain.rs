@@ -9,7 +9,7 @@ use super::super::{
     CHAIN_RULES, CHAIN_STATE, CHAIN_STATE_TIME, CHAIN_UNSENT, Scrape,
 };
 use super::MetricsWriter;
-use crate::chain::heartbeat::DropReason;
+use crate::chain::heartbeat::HeartbeatDropReason;
 use crate::chain::member::MemberState;
 use crate::chain::rules::counters::ChainCounters;
 use crate::model::Family;
@@ -62,7 +62,7 @@ impl Scrape {
             })
         })?;
         out.family(&CHAIN_DROPS, |rows| {
-            let mut reasons = DropReason::ALL.iter().filter(|_| works);
+            let mut reasons = HeartbeatDropReason::ALL.iter().filter(|_| works);
             reasons.try_for_each(|reason| {
                 rows.row(&[reason.label()], chain.drops.get(reason).copied().unwrap_or_default())
             })

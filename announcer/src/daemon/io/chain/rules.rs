@@ -16,7 +16,7 @@ use crate::chain::io::nft;
 use crate::chain::plan::{self, Installed, PlanInput, Service};
 use crate::chain::ring::{Believed, Ring};
 use crate::chain::rules::counters::{self, ChainCounters};
-use crate::chain::rules::{self, Forwarding, ListenOn, RuleSet};
+use crate::chain::rules::{self, ForwardingSwitch, ListenOn, RuleSet};
 use crate::config::ChainConfig;
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
@@ -179,7 +179,8 @@ impl RuleKeeper {
         let (Some(last), Some(installed)) = (self.last.clone(), self.installed.clone()) else {
             return Ok(());
         };
-        let set = RuleSet { forwarding: if off { Forwarding::Off } else { Forwarding::On }, ..last };
+        let set =
+            RuleSet { forwarding: if off { ForwardingSwitch::Off } else { ForwardingSwitch::On }, ..last };
         let installed = Installed { text: rules::install(&set), ..installed };
         self.error = None;
         self.install(set, installed, channels).await;

@@ -48,7 +48,7 @@ pub enum DiagError {
 
 /// The answer to one question.
 #[derive(Debug, Clone, Copy)]
-enum Found {
+enum SocketAnswer {
     /// A socket listens, at this address.
     Listener(IpAddr),
     /// None.
@@ -94,9 +94,9 @@ impl Diag {
         Ok(found
             .into_iter()
             .map(|found| match found {
-                Found::Listener(_) => LookResult::Listens,
-                Found::Nothing => LookResult::Nothing,
-                Found::Unknown => LookResult::Unknown,
+                SocketAnswer::Listener(_) => LookResult::Listens,
+                SocketAnswer::Nothing => LookResult::Nothing,
+                SocketAnswer::Unknown => LookResult::Unknown,
             })
             .collect())
     }
@@ -110,14 +110,14 @@ impl Diag {
         Ok(found
             .into_iter()
             .map(|found| match found {
-                Found::Listener(address) => Some(address),
-                Found::Nothing | Found::Unknown => None,
+                SocketAnswer::Listener(address) => Some(address),
+                SocketAnswer::Nothing | SocketAnswer::Unknown => None,
             })
             .collect())
     }
 
-    fn sockets(&mut self, pairs: &[VipPort]) -> Result<Vec<Found>, DiagError> {
-        let mut all = vec![Found::Unknown; pairs.len()];
+    fn sockets(&mut self, pairs: &[VipPort]) -> Result<Vec<SocketAnswer>, DiagError> {
+        let mut all = vec![SocketAnswer::Unknown; pairs.len()];
         for (pairs, all) in pairs.chunks(BATCH).zip(all.chunks_mut(BATCH)) {
             self.requests.clear();
             let first = self.sequence.wrapping_add(1);
@@ -143,15 +143,17 @@ impl Diag {
                         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket))
                             if socket.header.state == TCP_LISTEN =>
                         {
-                            Found::Listener(socket.header.socket_id.source_address)
+                            SocketAnswer::Listener(socket.header.socket_id.source_address)
                         }
-                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => Found::Nothing,
+                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => {
+                            SocketAnswer::Nothing
+                        }
                         NetlinkPayload::Done(_)
                         | NetlinkPayload::Error(_)
                         | NetlinkPayload::Noop
                         | NetlinkPayload::Overrun(_)
                         | NetlinkPayload::InnerMessage(_)
-                        | _ => Found::Unknown,
+                        | _ => SocketAnswer::Unknown,
                     };
                 }
             }

@@ -52,8 +52,32 @@ impl Neighbours {
     }
 
     /// Lets the kernel probe a neighbour by ARP or ND (one unicast probe; RFC 4861 §7.3.3), and says whether it has answered within
-    /// 0.1 s.
+    /// 0.1 s. A fixed neighbour (NUD_PERMANENT), as on a VXLAN, is fixed again afterwards: otherwise the kernel would forget its Ethernet
+    /// address when it does not answer, and could not find it again where there is no multicast.
     pub async fn ask(&self, interface: u32, address: IpAddr) -> bool {
+        let fixed = self.fixed(interface, address).await;
+        let answered = self.probe(interface, address).await;
+        if let Some(ethernet) = fixed {
+            let neighbour = self.handle.neighbours().add(interface, address).link_layer_address(&ethernet);
+            let request = neighbour.state(NeighbourState::Permanent).replace().execute();
+            let replaced = timeout(LIMIT, request).await.unwrap_or(Err(rtnetlink::Error::RequestFailed));
+            if let Err(error) = replaced {
+                debug!(%address, %error, "neighbour entry cannot be fixed again");
+            }
+        }
+        answered
+    }
+
+    /// The Ethernet address of a fixed neighbour.
+    async fn fixed(&self, interface: u32, address: IpAddr) -> Option<[u8; 6]> {
+        let entries = self.entries(address.is_ipv4()).await.ok()?;
+        let mut fixed = entries.iter().filter(|entry| {
+            entry.header.ifindex == interface && entry.header.state == NeighbourState::Permanent
+        });
+        fixed.find_map(|entry| ethernet(entry).filter(|(of, _)| *of == address)).map(|(_, octets)| octets)
+    }
+
+    async fn probe(&self, interface: u32, address: IpAddr) -> bool {
         // PROBE sends a probe only if the entry is in another state before.
         let set = async |state| self.set(interface, address, state, NeighbourFlags::empty()).await;
         let probed = match set(NeighbourState::Stale).await {

@@ -2,17 +2,35 @@
 //!
 //! Touches rtnetlink. It has no multicast group and learns nothing: each member has a fixed entry in the forwarding database, and fixed
 //! neighbours. A device that is as wanted is left as it is, so that flows go on when the daemon starts again.
+//!
+//! Packets of clients arrive on it, and the routes to the clients are not over it, so its own `rp_filter` is loose. The kernel takes the
+//! larger value of the device and of `all`, so this is right whatever `all` is, and no other device changes.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressScope};
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVxlan, LinkAttribute,
+    LinkInfo, LinkMessage,
+};
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
-use rtnetlink::{Handle, LinkUnspec, LinkVxlan};
+use netlink_packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 use tokio::task::JoinHandle;
+use tracing::debug;
 
-use crate::chain::segment::{VXLAN_DEVICE, VXLAN_MTU, VXLAN_PORT, ethernet, link_local};
+use crate::chain::segment::{
+    VXLAN_DEVICE, VXLAN_MTU, VXLAN_MTU_V6, VXLAN_PORT, ethernet, link_local, next_hop_v4,
+};
+
+/// `rp_filter` of RFC 3704 section 2.4: a packet is dropped only if no route at all leads to its source.
+const LOOSE: i32 = 2;
+/// The length of the prefix of the link-local addresses.
+const LINK_LOCAL_PREFIX: u8 = 64;
+/// What the kernel says when IPv6 is disabled: on this device (`disable_ipv6`), or everywhere.
+const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
 
 /// What the device depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +67,7 @@ fn failed(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-/// Makes the device, or corrects it, and returns its index.
+/// Makes the device, or corrects it, and returns its index. A host without IPv6 gets a device for IPv4 alone.
 ///
 /// # Errors
 /// Those of rtnetlink.
@@ -64,19 +82,64 @@ pub async fn make(settings: &VxlanSettings) -> io::Result<u32> {
         }
         None => create(&netlink.handle, settings).await?,
     };
-    let up = LinkUnspec::new_with_index(index).mtu(VXLAN_MTU).up().build();
-    netlink.handle.link().set(up).execute().await.map_err(failed)?;
+    let handle = &netlink.handle;
+    let set = async |link: LinkMessage| handle.link().set(link).execute().await.map_err(failed);
+    let af_spec = |spec| LinkUnspec::new_with_index(index).append_extra_attribute(spec).build();
+    let mut loose = InetDevConf::default();
+    loose.rp_filter = LOOSE;
+    let loose = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(loose)]);
+    set(af_spec(LinkAttribute::AfSpecUnspec(vec![loose]))).await?;
+    // The kernel's own link-local address can be another one (`addr_gen_mode`).
+    let none = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+    let v6 = set(af_spec(LinkAttribute::AfSpecUnspec(vec![none]))).await;
+    let mtu = if settings.own.is_ipv4() { VXLAN_MTU } else { VXLAN_MTU_V6 };
+    set(LinkUnspec::new_with_index(index).mtu(mtu).up().build()).await?;
+    // On a device without an address of IPv4, the kernel drops what `rp_filter` looks at, also if it is loose.
+    let mut own = handle.address().add(index, next_hop_v4(settings.own).into(), 32).replace();
+    own.message_mut().header.scope = AddressScope::Link;
+    own.execute().await.map_err(failed)?;
     for member in &settings.members {
         let mac = ethernet(*member);
-        let entry = netlink.handle.neighbours().add_bridge(index, &mac).destination(*member);
+        let entry = handle.neighbours().add_bridge(index, &mac).destination(*member);
         let entry = entry.flags(NeighbourFlags::Own).state(NeighbourState::Permanent).replace();
         entry.execute().await.map_err(failed)?;
-        for address in [*member, link_local(*member).into()] {
-            let neighbour = netlink.handle.neighbours().add(index, address).link_layer_address(&mac);
-            neighbour.state(NeighbourState::Permanent).replace().execute().await.map_err(failed)?;
+        // Without a route over the device, `dup to` of IPv4 asks for the destination of the packet instead of the next hop. A route to
+        // the member's own address would also have the outer packets.
+        let next_hop = next_hop_v4(*member);
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(next_hop, 32);
+        let route = route.output_interface(index).scope(RouteScope::Link).build();
+        handle.route().add(route).replace().execute().await.map_err(failed)?;
+        neighbour(handle, index, *member, next_hop.into()).await?;
+    }
+    let v6 = match v6 {
+        Ok(()) => ipv6(handle, index, settings).await,
+        Err(error) => Err(error),
+    };
+    match v6 {
+        Err(error) if error.raw_os_error().is_some_and(|code| NO_IPV6.contains(&code)) => {
+            debug!(%error, "the VXLAN device has no IPv6");
         }
+        other => other?,
     }
     Ok(index)
+}
+
+/// The link-local address of this host, and those of the members as neighbours.
+async fn ipv6(handle: &Handle, index: u32, settings: &VxlanSettings) -> io::Result<()> {
+    let mut own = handle.address().add(index, link_local(settings.own).into(), LINK_LOCAL_PREFIX).replace();
+    // Nobody else can have it, and it must answer at once.
+    own.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    own.execute().await.map_err(failed)?;
+    for member in &settings.members {
+        neighbour(handle, index, *member, link_local(*member).into()).await?;
+    }
+    Ok(())
+}
+
+/// A fixed neighbour: this address of the member.
+async fn neighbour(handle: &Handle, index: u32, member: IpAddr, address: IpAddr) -> io::Result<()> {
+    let neighbour = handle.neighbours().add(index, address).link_layer_address(&ethernet(member));
+    neighbour.state(NeighbourState::Permanent).replace().execute().await.map_err(failed)
 }
 
 /// Removes the device, if it exists.

@@ -33,7 +33,7 @@ use crate::chain::plan;
 use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
-use crate::chain::segment::{VXLAN_DEVICE, link_local};
+use crate::chain::segment::{VXLAN_DEVICE, link_local, next_hop_v4};
 use crate::chain::status::{ChainStatus, OffOrder, member_status};
 use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
 use crate::director::standing::{NotAnnouncedReason, Standing};
@@ -447,8 +447,7 @@ impl ChainKeeper {
             IpAddr::V6(_) | IpAddr::V4(_) => None,
         });
         let (v4, v6) = match (own, chain.vxlan) {
-            (IpAddr::V4(v4), Some(_)) => (Some(v4), Some(link_local(own))),
-            (IpAddr::V6(_), Some(_)) => (None, Some(link_local(own))),
+            (_, Some(_)) => (Some(next_hop_v4(own)), Some(link_local(own))),
             (IpAddr::V4(v4), None) => (Some(v4), link_local_of_device),
             (IpAddr::V6(v6), None) => {
                 let v4 = fit(true).and_then(|ip| match ip {

@@ -32,7 +32,7 @@ pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, settled, s
 pub const LAST_MARK: u8 = 32;
 
 /// For how many of its intervals a member that has left may still be in the rings of others.
-const LINGER: u32 = 12;
+const LINGER: u32 = 16;
 
 /// What this host is in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +83,8 @@ pub struct Forwarding {
     pub next: IpAddr,
     /// Its address on the segment, of the family.
     pub via: IpAddr,
-    /// How many hops a packet of ours may make: the members in the ring, this host too, and for a short time those that have just left.
-    /// 2 to [`MAX_MEMBERS`].
+    /// How many hops a packet of ours may make: the members in the ring, this host too, and those that others may have in their rings:
+    /// members that are about to join, and for a short time those that have just left. 2 to [`MAX_MEMBERS`].
     pub length: u8,
 }
 
@@ -116,6 +116,16 @@ pub enum Absence {
 }
 
 impl Absence {
+    /// Whether the member lives and may be in the rings of others already.
+    fn may_end_soon(self) -> bool {
+        match self {
+            Absence::NoRules | Absence::NotBelieved => true,
+            Absence::Unknown | Absence::Dead | Absence::Left | Absence::SwitchedOff | Absence::NoAddress => {
+                false
+            }
+        }
+    }
+
     /// The value in JSON and metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -253,9 +263,12 @@ fn forwarding(
     let place = ring.iter().position(|member| *member == own.address)?;
     let next = *ring.iter().cycle().nth(place + 1).filter(|next| **next != own.address)?;
     let via = others.get(&next)?.said?.facts.next_hops.of(family)?;
-    let lingering =
-        entries.iter().filter(|entry| others.get(&entry.member).is_some_and(|other| other.lingers));
-    let length = (ring.len() + lingering.count()).min(MAX_MEMBERS);
+    let elsewhere = entries.iter().filter(|entry| {
+        let Some(other) = others.get(&entry.member) else { return false };
+        let reachable = other.said.is_some_and(|said| said.facts.next_hops.of(family).is_some());
+        other.lingers || reachable && entry.absence(family).is_some_and(Absence::may_end_soon)
+    });
+    let length = (ring.len() + elsewhere.count()).min(MAX_MEMBERS);
     Some(Forwarding { next, via, length: u8::try_from(length).ok()? })
 }
 

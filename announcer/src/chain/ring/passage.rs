@@ -13,8 +13,13 @@ use crate::model::Family;
 
 /// For how many intervals a host says that it has left, at least: if of three heartbeats one arrives, every member has heard it then.
 const LEFT_LEAST: u32 = 4;
-/// And at most, while others still have it in their rings.
-const LEFT_MOST: u32 = 10;
+/// And at most, while others that are heard still have it in their rings. A daemon that began within 3 intervals of that keeps the rules of
+/// the former one for 8 intervals, then installs its own, and says so in the third heartbeat.
+const LEFT_MOST: u32 = 15;
+
+/// How long before its deadline a host says that its rules are installed in any case, so that the others can take it into their rings until
+/// it announces.
+const SAID_BEFORE: Duration = Duration::from_secs(1);
 
 /// What a host that starts waits for before it announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +75,9 @@ pub fn settled(others: &BTreeMap<IpAddr, MemberObservation>) -> bool {
 }
 
 /// Whether a host whose rules were just installed may say so, after which the others take it into their rings. Its own ring must have
-/// every member that is heard: a packet that skips a member does not reach what this member owns. Once said, it stays said. After
-/// `deadline` it is said in any case. A daemon that finds the rules of a former process says so from its first heartbeat on.
+/// every member that is heard: a packet that skips a member does not reach what this member owns. Once said, it stays said. One second
+/// before the `deadline` of [`start_wait`] it is said in any case. A daemon that finds the rules of a former process says so from its
+/// first heartbeat on.
 pub fn may_join(
     own: &Own,
     installed: &Ring,
@@ -85,28 +91,33 @@ pub fn may_join(
         let done = |family| !shared(own, observed, family) || !has_rules(family) || ours.has(family);
         done(Family::V4) && done(Family::V6)
     };
-    now >= deadline || settled(others) && others.iter().all(complete)
+    now + SAID_BEFORE >= deadline || settled(others) && others.iter().all(complete)
 }
 
 /// Whether a member lives, and both forward packets of a family or will when their rules are installed.
-fn shared(own: &Own, observed: &MemberObservation, family: Family) -> bool {
-    match observed.state {
-        MemberState::Alive | MemberState::Asked | MemberState::Silent => {}
-        MemberState::Unknown | MemberState::Dead | MemberState::Left => return false,
-    }
+fn shared(own: &Own, observed: &Observation, family: Family) -> bool {
+    observed.state.lives()
+        && observed.said.is_some_and(|said| said.facts.presence != Presence::Left)
+        && both_forward(own, observed, family)
+}
+
+fn both_forward(own: &Own, observed: &Observation, family: Family) -> bool {
     let Some(Said { facts, .. }) = &observed.said else { return false };
-    own.wanted.has(family)
-        && !facts.switched_off
-        && facts.presence != MemberPresence::Left
-        && facts.next_hops.of(family).is_some()
+    own.wanted.has(family) && !facts.switched_off && facts.next_hops.of(family).is_some()
 }
 
 /// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
 /// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
-/// before its daemon is back.
-fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> bool {
+/// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us.
+fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
     let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
-    let done = |family| !shared(own, observed, family) || in_theirs(family) && in_our_ring.has(family);
+    let done = |family| {
+        if observed.lingers {
+            !both_forward(own, observed, family) || in_theirs(family)
+        } else {
+            !shared(own, observed, family) || in_theirs(family) && in_our_ring.has(family)
+        }
+    };
     done(Family::V4) && done(Family::V6)
 }
 
@@ -128,12 +139,14 @@ pub struct Leaving {
     deadline: Instant,
     /// Since when it says that it has left.
     left: Option<Instant>,
+    /// When a silent member had this host in its ring last. Its next daemon needs its time too.
+    silent: Option<Instant>,
 }
 
 impl Leaving {
     /// A stop that begins. After `deadline` flows are no longer waited for.
     pub fn new(deadline: Instant) -> Self {
-        Leaving { deadline, left: None }
+        Leaving { deadline, left: None, silent: None }
     }
 
     /// What is done now. `flows`: how many flows this host still has. `interval`: of our heartbeats.
@@ -150,9 +163,14 @@ impl Leaving {
         match self.left {
             None => LeavingStep::Stay,
             Some(left) => {
-                let since = |intervals| now >= left + interval * intervals;
-                let done = since(LEFT_LEAST) && (since(LEFT_MOST) || !in_rings(others, true));
-                if done && !in_rings(others, false) { LeavingStep::RemoveRules } else { LeavingStep::SayLeft }
+                if in_rings(others, false) {
+                    self.silent = Some(now);
+                    return LeavingStep::SayLeft;
+                }
+                let most = self.silent.unwrap_or(left).max(left) + interval * LEFT_MOST;
+                let least = left + interval * LEFT_LEAST;
+                let done = now >= least && (now >= most || !in_rings(others, true));
+                if done { LeavingStep::RemoveRules } else { LeavingStep::SayLeft }
             }
         }
     }
@@ -164,13 +182,14 @@ impl Leaving {
 }
 
 /// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one go on forwarding to us, until its
-/// daemon is back or 30 s have passed.
-fn in_rings(others: &BTreeMap<IpAddr, MemberObservation>, heard: bool) -> bool {
+/// daemon is back or 30 s have passed. One that has just left may still get packets, and then forwards them to us.
+fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
     others.values().any(|observed| {
         let concerned = match observed.state {
             MemberState::Alive | MemberState::Asked => heard,
             MemberState::Silent => !heard,
-            MemberState::Unknown | MemberState::Dead | MemberState::Left => false,
+            MemberState::Left => heard && observed.lingers,
+            MemberState::Unknown | MemberState::Dead => false,
         };
         concerned && observed.said.is_some_and(|said| said.about_us.in_ring != Families::NONE)
     })

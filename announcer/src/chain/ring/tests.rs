@@ -86,7 +86,10 @@ fn the_next_member_is_the_next_one_of_the_list_that_is_in_the_ring() {
         ("+O+", Some((3, 3))),
         ("Odu+", Some((4, 2))),
         ("O?sl", Some((2, 4))),
-        ("OdLuorab+", Some((9, 2))),
+        // Members without rules, or that do not believe us, may be in the rings of others already.
+        ("OdLuorab+", Some((9, 4))),
+        ("O+r", Some((2, 3))),
+        ("O+b", Some((2, 3))),
         ("dOLuorab", None),
         ("s?+Od", Some((1, 4))),
         ("O+++++++++++++++++++++++++++++++", Some((2, 32))),
@@ -138,6 +141,7 @@ fn both_families_have_rings_of_their_own() {
     said.facts.next_hops.v6 = Some("fe80::3".parse().unwrap());
     let ring = Ring::new(&list, &us, &others);
     assert_eq!(ring.v4.map(|v4| (v4.next, v4.length)), Some((address(2), 3)));
+    // A member without IPv6 takes no hop of it.
     let v6 = Forwarding { next: address(3), via: "fe80::3".parse().unwrap(), length: 2 };
     assert_eq!(ring.v6, Some(v6));
     assert_eq!(ring.entries[1].absence(Family::V6), Some(Absence::NoRules));
@@ -186,6 +190,12 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
     assert_eq!(waits("O+s", |last| last.said.as_mut().unwrap().about_us.in_ring = Families::NONE), last);
     assert_eq!(waits("O+b", |_| ()), last, "it is not in our ring");
     assert_eq!(waits("O+r", |_| ()), last, "it starts too");
+    assert_eq!(waits("O+L", |last| last.lingers = true), nobody, "it has just left, and forwards to us");
+    let lacks_us = |last: &mut Observation| {
+        last.lingers = true;
+        last.said.as_mut().unwrap().about_us.in_ring = Families::NONE;
+    };
+    assert_eq!(waits("O+L", lacks_us), last, "it has just left, and passes us over");
     for without in ["O+o", "O+a", "O+L"] {
         assert_eq!(
             waits(without, |last| last.said.as_mut().unwrap().about_us.in_ring = Families::NONE),
@@ -215,7 +225,7 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
     let (_, _, mut others) = world("O+", begin);
     let run = |others: &BTreeMap<IpAddr, MemberObservation>, flows: fn(u32) -> usize| {
         let mut leaving = Leaving::new(begin + 800 * MS);
-        let steps: Vec<LeavingStep> = (0..20)
+        let steps: Vec<LeavingStep> = (0..30)
             .map(|tenth| leaving.step(flows(tenth), others, 100 * MS, begin + 100 * MS * tenth))
             .collect();
         let count = |what| steps.iter().filter(|step| **step == what).count();
@@ -224,14 +234,27 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
         );
         (count(Stay), count(SayLeft))
     };
-    assert_eq!(run(&others, |_| 0), (0, 10), "somebody does not hear us");
-    assert_eq!(run(&others, |tenth| usize::from(tenth < 5)), (5, 10));
-    assert_eq!(run(&others, |_| 1), (8, 10), "the deadline");
+    assert_eq!(run(&others, |_| 0), (0, 15), "somebody does not hear us");
+    assert_eq!(run(&others, |tenth| usize::from(tenth < 5)), (5, 15));
+    assert_eq!(run(&others, |_| 1), (8, 15), "the deadline");
     others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::NONE;
     assert_eq!(run(&others, |tenth| usize::from(tenth < 5)), (5, 4), "nobody has us in a ring");
     others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::BOTH;
     others.get_mut(&address(2)).unwrap().state = MemberState::Silent;
-    assert_eq!(run(&others, |_| 0), (0, 20), "its rules go on forwarding to us");
+    assert_eq!(run(&others, |_| 0), (0, 30), "its rules go on forwarding to us");
+    let mut leaving = Leaving::new(begin);
+    assert_eq!(leaving.step(0, &others, 100 * MS, begin + 1000 * MS), SayLeft);
+    others.get_mut(&address(2)).unwrap().state = MemberState::Alive;
+    assert_eq!(
+        leaving.step(0, &others, 100 * MS, begin + 2400 * MS),
+        SayLeft,
+        "its new daemon needs its time"
+    );
+    assert_eq!(leaving.step(0, &others, 100 * MS, begin + 2500 * MS), RemoveRules);
+    others.get_mut(&address(2)).unwrap().state = MemberState::Left;
+    assert_eq!(run(&others, |_| 0), (0, 4), "it has left long ago");
+    others.get_mut(&address(2)).unwrap().lingers = true;
+    assert_eq!(run(&others, |_| 0), (0, 15), "it still forwards what it gets");
     others.get_mut(&address(2)).unwrap().state = MemberState::Dead;
     assert_eq!(run(&others, |_| 0), (0, 4), "it is dead");
     assert_eq!(Leaving::new(begin).presence(), MemberPresence::Leaving);

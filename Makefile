@@ -241,11 +241,13 @@ fuzz:
 			-- -max_total_time=$(TIME) -timeout=1 -max_len=8192 -print_final_stats=1 || exit 1; \
 	done
 
-# Simulates two BGP state machines on a virtual clock. It prints each seed that fails; `make simulate SEED=n` runs only that seed.
+# Simulates two BGP state machines, and then a ring of up to 32 hosts, on a virtual clock. It prints each seed that fails;
+# `make simulate SIMULATION=chain_ring SEED=n` runs only that seed of one of them.
+SIMULATION ?= simulation chain_ring
 SEEDS ?= 1000000
 
 simulate:
-	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --release -p announcer --test simulation -- --nocapture
+	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --release -p announcer $(SIMULATION:%=--test %) -- --nocapture
 
 # 5,000 VIPs to 8 peers, and as root a start with 3,000 VIPs that are not on lo.
 bench-scale:

@@ -1,0 +1,348 @@
+//! Up to 32 hosts with a chain on a virtual clock: heartbeats with loss, delay, copies and another order; hosts that lose power, start,
+//! stop and leave; daemons that die and begin again; partitions; lists that differ. Packets walk over the hosts by the rules that each of
+//! them has installed. At every step of every seed, these properties are checked:
+//!
+//! - Every packet ends after at most 32 hops, whatever the hosts know.
+//! - While one heartbeat of three arrives, a living owner is reached, except for the time of a repair after a host lost power: 3 heartbeats,
+//!   three delays, and the time of two installations. Starts, stops, leaving, and restarts of daemons need no such time.
+//! - While one heartbeat of three arrives, no host that lives and has its rules is dropped.
+//! - A host that announces is in the ring of every other host, and has them in its own.
+//! - A heartbeat counts once at most, and never after it has become old. Somebody without the key sends recorded ones again.
+//! - When no more faults happen, all rings are equal and complete.
+//!
+//! `chain_ring/oracle.rs` has the excuses, with their reasons.
+//!
+//! `SEEDS=1000000 cargo test --release --test chain_ring` runs more seeds. A seed that fails is printed, and `SEED=n` runs only that
+//! seed and prints every fault.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
+
+#[path = "chain_ring/host.rs"]
+mod host;
+#[path = "chain_ring/network.rs"]
+mod network;
+#[path = "chain_ring/oracle.rs"]
+mod oracle;
+#[path = "chain_ring/packet.rs"]
+mod packet;
+
+use std::net::IpAddr;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use announcer::chain::ring::Leaving;
+use host::{Effect, Host, World, address, index};
+use network::Network;
+use oracle::{Checks, LEAST_OFF, Oracle};
+
+/// The number of seeds in a normal run of the tests.
+const USUAL: u64 = 100;
+
+#[test]
+fn every_packet_ends_and_living_owners_are_reached() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("SEED") {
+        let sum = Simulation::new(seed, true).run();
+        eprintln!("seed {seed}: {sum:?}");
+        return;
+    }
+    let seeds = number("SEEDS").unwrap_or(USUAL);
+    let next = AtomicU64::new(0);
+    let began = Instant::now();
+    let sums: Vec<EventCounts> = std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let work = || {
+            let mut sum = EventCounts::default();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds {
+                    return sum;
+                }
+                match catch_unwind(|| Simulation::new(seed, false).run()) {
+                    Ok(one) => sum.add(&one),
+                    Err(_) => {
+                        next.store(seeds, Ordering::Relaxed);
+                        panic!("seed {seed} failed; SEED={seed} runs it alone")
+                    }
+                }
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().map(|thread| thread.join().expect("every seed keeps the promises")).collect()
+    });
+    let mut sum = EventCounts::default();
+    sums.iter().for_each(|one| sum.add(one));
+    println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
+    // The checks are only useful if enough events happened. Packets are sent when something has changed, so many fall into a repair.
+    let Checks { reached, forwarded, nobody, repairing, outdated, .. } = sum.checks;
+    assert!(reached > 100 * seeds && forwarded > 80 * seeds && nobody > 20 * seeds, "{sum:?}");
+    assert!(reached > repairing + outdated, "{sum:?}");
+    assert!(sum.announced > 2 * seeds && sum.crashes > seeds / 4 && sum.left > seeds / 4, "{sum:?}");
+    assert!(sum.restarts > seeds / 4 && sum.repairs > seeds / 10, "{sum:?}");
+}
+
+/// Counters of what happened in all runs.
+#[derive(Debug, Default)]
+struct EventCounts {
+    checks: Checks,
+    /// Hosts that announced, lost power, and left.
+    announced: u64,
+    crashes: u64,
+    left: u64,
+    /// Daemons that died and began again.
+    restarts: u64,
+    /// Hosts that were found dead.
+    repairs: u64,
+    /// Events of all kinds.
+    events: u64,
+    /// Virtual time.
+    lived: Duration,
+}
+
+impl EventCounts {
+    fn add(&mut self, other: &EventCounts) {
+        self.checks.reached += other.checks.reached;
+        self.checks.forwarded += other.checks.forwarded;
+        self.checks.nobody += other.checks.nobody;
+        self.checks.disorderly += other.checks.disorderly;
+        self.checks.repairing += other.checks.repairing;
+        self.checks.outdated += other.checks.outdated;
+        self.checks.unreached += other.checks.unreached;
+        self.checks.hops = self.checks.hops.max(other.checks.hops);
+        self.announced += other.announced;
+        self.crashes += other.crashes;
+        self.left += other.left;
+        self.restarts += other.restarts;
+        self.repairs += other.repairs;
+        self.events += other.events;
+        self.lived += other.lived;
+    }
+}
+
+struct Simulation {
+    luck: fastrand::Rng,
+    began: Instant,
+    now: Instant,
+    network: Network,
+    hosts: Vec<Host>,
+    powered: Vec<bool>,
+    /// Until when a host that has lost power stays off.
+    off_until: Vec<Instant>,
+    starts: u128,
+    /// Whether one heartbeat of three arrives, all lists are equal, and there are no partitions: then every property holds.
+    orderly: bool,
+    oracle: Oracle,
+    sum: EventCounts,
+    trace: bool,
+}
+
+impl Simulation {
+    fn new(seed: u64, trace: bool) -> Self {
+        let mut luck = fastrand::Rng::with_seed(seed);
+        let now = Instant::now();
+        let count = match luck.u8(..) {
+            0 => 32,
+            1..8 => luck.usize(9..20),
+            _ => luck.usize(2..=8),
+        };
+        let orderly = luck.u8(..4) != 0;
+        let loss = if orderly { [0, 5, 30, 66][luck.usize(..4)] } else { [0, 30, 66, 90][luck.usize(..4)] };
+        let all: Vec<IpAddr> = (0..count).map(address).collect();
+        let hosts = (0..count).map(|index| Host::new(index, all.clone())).collect();
+        Simulation {
+            began: now,
+            now,
+            network: Network::new(count, loss, orderly),
+            hosts,
+            powered: vec![false; count],
+            off_until: vec![now; count],
+            starts: 0,
+            orderly,
+            oracle: Oracle::new(orderly, now),
+            sum: EventCounts::default(),
+            luck,
+            trace,
+        }
+    }
+
+    fn run(mut self) -> EventCounts {
+        self.say(&format!(
+            "{} hosts, loss {}, orderly {}",
+            self.hosts.len(),
+            self.network.loss,
+            self.orderly
+        ));
+        for host in 0..self.hosts.len() {
+            if self.luck.u8(..8) != 0 {
+                let pause = if self.luck.bool() { 0 } else { 300 };
+                self.live(pause);
+                self.start(host);
+            }
+        }
+        for _ in 0..self.luck.u32(5..20) {
+            let pause = 1 << self.luck.u32(3..10);
+            self.live(pause);
+            self.befall();
+        }
+        self.quiet();
+        self.sum.checks = self.oracle.checks;
+        self.sum.lived = self.now - self.began;
+        self.sum
+    }
+
+    fn say(&self, what: &str) {
+        if self.trace {
+            eprintln!("{:>10.3?} {what}", self.now - self.began);
+        }
+    }
+
+    /// Runs for this many milliseconds.
+    fn live(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        loop {
+            let due = self.hosts.iter().filter(|host| host.daemon.is_some());
+            let due = due.filter_map(|host| host.deadline.map(|at| (at, host.index))).min();
+            let arrival = self.network.next();
+            let repaired = Some(self.oracle.repaired).filter(|at| self.now < *at);
+            let next = due.map(|(at, _)| at).into_iter().chain(arrival).chain(repaired).min();
+            match next {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => break,
+            }
+            self.sum.events += 1;
+            // What has arrived is read before time has its effects.
+            if let Some((to, what)) = self.network.arrive(self.now) {
+                self.act(to, |host, world| host.arrive(&what, world));
+            } else if let Some((_, host)) = due.filter(|(at, _)| *at <= self.now) {
+                self.act(host, Host::turn);
+            }
+            self.check();
+        }
+        self.now = end;
+    }
+
+    fn check(&mut self) {
+        self.oracle.check(&mut self.hosts, &self.network, self.now, &mut self.luck);
+    }
+
+    fn act(&mut self, host: usize, act: impl FnOnce(&mut Host, &mut World<'_>) -> Vec<Effect>) {
+        let mut world =
+            World { network: &mut self.network, luck: &mut self.luck, now: self.now, powered: &self.powered };
+        for effect in act(&mut self.hosts[host], &mut world) {
+            self.say(&format!("host {host}: {effect:?}"));
+            match effect {
+                Effect::Announced { late } => {
+                    self.sum.announced += 1;
+                    self.oracle.announced(host, late, &self.hosts, self.now);
+                }
+                Effect::Gone => self.sum.left += 1,
+                Effect::Dropped(member) => {
+                    let member = &self.hosts[index(member)];
+                    self.sum.repairs += u64::from(!member.powered);
+                    self.oracle.dropped(host, member, self.now);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, host: usize) {
+        if self.hosts[host].daemon.is_some() || self.now < self.off_until[host] {
+            return;
+        }
+        self.starts += 1;
+        let number = self.starts;
+        self.say(&format!("host {host} starts"));
+        if self.hosts[host].rules.is_some() {
+            self.sum.restarts += 1;
+            self.oracle.restarted(&self.hosts, self.now);
+            self.hosts[host].restarted = Some(self.now);
+        }
+        self.powered[host] = true;
+        self.act(host, |host, world| host.start(number, world));
+    }
+
+    /// Makes a random fault or repair.
+    fn befall(&mut self) {
+        let host = self.luck.usize(..self.hosts.len());
+        let (powered, lives) = (self.hosts[host].powered, self.hosts[host].daemon.is_some());
+        match self.luck.u8(..14) {
+            0 | 1 if powered => {
+                self.say(&format!("host {host} loses power"));
+                if self.hosts[host].rules.is_some() {
+                    self.sum.crashes += 1;
+                    self.oracle.crashed(host, &self.hosts, self.now);
+                }
+                self.hosts[host] = Host::new(host, self.hosts[host].list.clone());
+                self.powered[host] = false;
+                self.off_until[host] = self.now + LEAST_OFF;
+            }
+            2 | 3 if lives && self.hosts[host].rules.is_some() => {
+                self.say(&format!("the daemon of host {host} dies"));
+                self.hosts[host].daemon = None;
+                self.hosts[host].down = Some(self.now);
+                self.hosts[host].changed = true;
+            }
+            4 | 5 if lives => {
+                self.say(&format!("host {host} stops"));
+                let flows = self.now + Duration::from_millis(self.luck.u64(..1000));
+                let end = self.now + Duration::from_millis(self.luck.u64(500..2000));
+                let host = &mut self.hosts[host];
+                host.announces = false;
+                host.flows_end = Some(flows);
+                if let Some(daemon) = &mut host.daemon
+                    && daemon.leaving.is_none()
+                {
+                    daemon.leaving = Some(Leaving::new(end.max(flows)));
+                }
+            }
+            6 if !self.orderly => {
+                let sides: Vec<bool> = self.hosts.iter().map(|_| self.luck.bool()).collect();
+                self.say(&format!("a partition: {sides:?}"));
+                self.network.sides = sides;
+                self.hosts[host].changed = true;
+            }
+            7 if !self.orderly => self.network.sides.fill(false),
+            8 if !self.orderly => {
+                let list = self.list();
+                self.act(host, |host, world| host.reload(list, world));
+            }
+            9 | 10 => {
+                for _ in 0..self.luck.u8(1..6) {
+                    self.network.replay(self.now, &mut self.luck);
+                }
+            }
+            _ => self.start(host),
+        }
+        self.check();
+    }
+
+    /// Some of the hosts, in any order.
+    fn list(&mut self) -> Vec<IpAddr> {
+        let mut list: Vec<IpAddr> = (0..self.hosts.len()).map(address).collect();
+        if self.luck.bool() {
+            self.luck.shuffle(&mut list);
+        }
+        let keep = self.luck.usize(..=list.len());
+        list.truncate(keep.max(1));
+        list
+    }
+
+    /// From now on no faults happen.
+    fn quiet(&mut self) {
+        self.network.sides.fill(false);
+        self.network.loss = 0;
+        self.say("no more faults");
+        let all: Vec<IpAddr> = (0..self.hosts.len()).map(address).collect();
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].powered && self.hosts[host].rules.is_some() {
+                self.start(host);
+            }
+            let list = all.clone();
+            self.act(host, |host, world| host.reload(list, world));
+        }
+        self.live(4000);
+        self.oracle.quiet(&mut self.hosts, &self.network, self.now, &mut self.luck);
+    }
+}

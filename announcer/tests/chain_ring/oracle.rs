@@ -1,0 +1,267 @@
+//! What must be true at every step, and every case in which it need not be true, with its reason.
+//!
+//! Packets are excused for a time (`repaired`), or because they meet rules that nobody can change ([`Oracle::outdated`]). There are only
+//! excuses where the design has no means: rules are made from heartbeats, and a host without a daemon neither sends nor reads any.
+
+use std::time::{Duration, Instant};
+
+use crate::host::{Host, HostSet, INTERVAL, LONGEST_INSTALL, START_WAIT, address, index};
+use crate::network::{LONGEST_DELAY, Network};
+use crate::packet::{End, walk};
+
+/// How long a host whose daemon is dead stays in the rings.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a host that has lost power is off at least. It boots longer than the others need to find it dead; one that were back sooner
+/// would be in their rings without having rules.
+pub const LEAST_OFF: Duration = Duration::from_secs(1);
+/// How long a daemon that begins may keep the rules of the former one: it replaces them when it has heard every member, or has waited 8
+/// intervals for it. The ninth is for the turn after that.
+const KEEPS_RULES: u32 = 9;
+/// For how long two hosts, of which one announces and the daemon of the other has just begun, may not know each other: the first has not
+/// waited for a daemon that was dead, and the second keeps its rules, then hears that it is believed, and installs its new ones.
+const NEW_TO_EACH_OTHER: u32 = KEEPS_RULES + 4;
+/// For how many intervals after the death of its daemon a host that dies is found dead as soon as any other: its kernel is asked often for
+/// 10 intervals after the last heartbeat that has arrived, and that was sent 3 intervals before the daemon's death or later.
+const EARLY: u32 = 6;
+/// The most pairs of origin and owner that are tried after a change.
+const MOST_PAIRS: usize = 81;
+
+/// How long a ring may need after a host lost power: 3 heartbeats, of which the last or an answer of the kernel may be on the way; the next
+/// question may be; and an older ring may just be being installed.
+fn repair() -> Duration {
+    INTERVAL * 3 + LONGEST_DELAY * 3 + LONGEST_INSTALL * 2
+}
+
+/// Counters of what was checked.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// Packets that had to reach their owner, and how many of them were forwarded.
+    pub reached: u64,
+    pub forwarded: u64,
+    /// Packets that nobody owned.
+    pub nobody: u64,
+    /// Packets that need not reach their owner because lists differ, heartbeats are lost without a bound, or there are partitions.
+    pub disorderly: u64,
+    /// Packets during the time of a repair, and those that met rules that are out of date. How many of them have not reached their owner.
+    pub repairing: u64,
+    pub outdated: u64,
+    pub unreached: u64,
+    /// The most hops of a packet.
+    pub hops: u32,
+}
+
+pub struct Oracle {
+    pub checks: Checks,
+    /// Whether one heartbeat of three arrives, all lists are equal, and there are no partitions: then every property holds.
+    orderly: bool,
+    /// From when on every living owner is reached.
+    pub repaired: Instant,
+    /// When the packets were checked last.
+    checked: Option<Instant>,
+}
+
+impl Oracle {
+    pub fn new(orderly: bool, now: Instant) -> Self {
+        Oracle { checks: Checks::default(), orderly, repaired: now, checked: None }
+    }
+
+    fn extend(&mut self, until: Instant) {
+        self.repaired = self.repaired.max(until);
+    }
+
+    /// A host loses power now.
+    pub fn crashed(&mut self, host: usize, hosts: &[Host], now: Instant) {
+        if hosts[host].rules.is_none() {
+            return;
+        }
+        // A daemon that has just begun keeps the former rules, which may forward to the dead host.
+        let keeps = hosts.iter().any(|host| begun_within(host, KEEPS_RULES, now));
+        let keeps = if keeps { INTERVAL * KEEPS_RULES } else { Duration::ZERO };
+        // A host whose daemon is dead for long is asked once a second, to save questions.
+        let early = hosts[host].down.is_none_or(|down| now < down + INTERVAL * EARLY);
+        let asked = if early { Duration::ZERO } else { Duration::from_secs(1) };
+        self.extend(now + keeps + asked + repair());
+    }
+
+    /// A daemon begins now on a host that has rules; `hosts` are as they were before.
+    pub fn restarted(&mut self, hosts: &[Host], now: Instant) {
+        // Its rules or those of another one are out of date; or a daemon that began while this one was dead has not heard it, and drops it
+        // when it has waited for it.
+        let unheard = |other: &Host| begun_within(other, KEEPS_RULES, now);
+        if Self::outdated(hosts) != HostSet::default() || hosts.iter().any(unheard) {
+            self.extend(now + INTERVAL * KEEPS_RULES + repair());
+        }
+    }
+
+    /// A host announces now.
+    pub fn announced(&mut self, host: usize, late: bool, hosts: &[Host], now: Instant) {
+        if !self.orderly {
+            return;
+        }
+        // It has not heard a host whose daemon was dead until now, or it waits for it in vain; also if that host has died since then and
+        // is not found dead yet.
+        let unheard = |other: &Host| other.down.is_some() || begun_within(other, NEW_TO_EACH_OTHER, now);
+        // If one host after the other starts, it waits for each until its time is over.
+        let starting = |other: &Host| {
+            let began = other.daemon.as_ref().filter(|_| other.index != host).map(|daemon| daemon.began);
+            began.is_some_and(|began| now < began + START_WAIT)
+        };
+        let excused = now < self.repaired || hosts.iter().any(|other| unheard(other) || starting(other));
+        assert!(!late || excused, "host {host} announces although it is not in every ring");
+        if hosts.iter().any(|other| begun_within(other, NEW_TO_EACH_OTHER, now)) {
+            self.extend(now + INTERVAL * NEW_TO_EACH_OTHER);
+        }
+        let own = address(host);
+        let ours = &hosts[host].rules.as_ref().unwrap().ring;
+        let others = hosts.iter().filter(|other| other.owns && other.powered && other.index != host);
+        for other in others.filter(|other| !unheard(other)) {
+            let Some(rules) = &other.rules else { continue };
+            assert!(rules.ring.has(own).v4, "host {host} announces, and {} does not know it", other.index);
+            assert!(ours.has(other.own()).v4, "host {host} announces without {}", other.index);
+        }
+    }
+
+    /// A host declares a member dead now.
+    pub fn dropped(&self, host: usize, member: &Host, now: Instant) {
+        // A dead daemon is not a dead host for 30 s. One that has removed its rules forwards nothing.
+        let dead = !member.powered || member.rules.is_none();
+        let silent = member.down.is_some_and(|down| now >= down + SILENCE);
+        assert!(dead || silent || !self.orderly, "host {host} drops {}, which lives", member.index);
+    }
+
+    /// Checks the packets if something may have changed since it did.
+    pub fn check(&mut self, hosts: &mut [Host], network: &Network, now: Instant, luck: &mut fastrand::Rng) {
+        let mut changed = self.checked.is_none_or(|at| at < self.repaired && self.repaired <= now);
+        for host in hosts.iter_mut() {
+            changed |= std::mem::take(&mut host.changed);
+        }
+        if !changed {
+            return;
+        }
+        self.checked = Some(now);
+        let owners: Vec<usize> =
+            hosts.iter().filter(|host| host.owns && host.powered).map(|host| host.index).collect();
+        let outdated = Self::outdated(hosts);
+        let wanted = owners.iter().copied().map(Some).chain([None]);
+        let pairs = owners.len() * (owners.len() + 1);
+        if pairs <= MOST_PAIRS {
+            for owner in wanted {
+                for origin in &owners {
+                    self.packet(*origin, owner, outdated, hosts, network, now);
+                }
+            }
+        } else {
+            let wanted: Vec<Option<usize>> = wanted.collect();
+            for _ in 0..MOST_PAIRS {
+                let origin = owners[luck.usize(..owners.len())];
+                self.packet(origin, wanted[luck.usize(..wanted.len())], outdated, hosts, network, now);
+            }
+        }
+    }
+
+    fn packet(
+        &mut self,
+        origin: usize,
+        owner: Option<usize>,
+        outdated: HostSet,
+        hosts: &[Host],
+        network: &Network,
+        now: Instant,
+    ) {
+        let way = walk(hosts, network, origin, owner);
+        assert!(
+            way.hops <= 32,
+            "a packet from {origin} for {owner:?} has made {} hops\n{}",
+            way.hops,
+            tell(hosts)
+        );
+        let checks = &mut self.checks;
+        checks.hops = checks.hops.max(way.hops);
+        let want = if owner.is_some() { End::Reached } else { End::Answered };
+        let meets = way.visited.overlaps(outdated) || owner.is_some_and(|owner| outdated.has(owner));
+        let excuse = match () {
+            () if !self.orderly => Some(&mut checks.disorderly),
+            () if now < self.repaired => Some(&mut checks.repairing),
+            () if meets => Some(&mut checks.outdated),
+            () => None,
+        };
+        if let Some(excuse) = excuse {
+            *excuse += 1;
+            checks.unreached += u64::from(way.end != want);
+            return;
+        }
+        assert_eq!(way.end, want, "a packet from {origin} for {owner:?} in {way:?}\n{}", tell(hosts));
+        checks.nobody += u64::from(owner.is_none());
+        checks.reached += u64::from(owner.is_some());
+        checks.forwarded += u64::from(owner.is_some() && way.hops > 0);
+    }
+
+    /// The hosts with a dead daemon whose rules do not fit: a host has lost power or has joined since it died, which nobody can tell its
+    /// kernel; or a host that has joined since then has not heard it.
+    fn outdated(hosts: &[Host]) -> HostSet {
+        let mut set = HostSet::default();
+        for orphan in hosts.iter().filter(|host| host.powered && host.down.is_some()) {
+            let Some(rules) = &orphan.rules else { continue };
+            let own = orphan.own();
+            let misfit = hosts.iter().any(|host| {
+                let has = rules.ring.has(host.own()).v4;
+                let joined = host.owns && !has;
+                // One that has left has waited for this host if it knew of it: its daemon may have begun after this one died.
+                let waited = host.gone && !host.unheard.has(orphan.index);
+                let dead = has && host.rules.is_none() && !waited;
+                let unknown = host.rules.as_ref().is_some_and(|rules| !rules.ring.has(own).v4);
+                joined || dead || unknown
+            });
+            if misfit {
+                set.insert(orphan.index);
+            }
+        }
+        set
+    }
+
+    /// No more faults have happened for long: the rings are equal and complete, and packets reach their owners in any case.
+    pub fn quiet(&mut self, hosts: &mut [Host], network: &Network, now: Instant, luck: &mut fastrand::Rng) {
+        let living: Vec<usize> = hosts
+            .iter()
+            .filter(|host| host.rules.is_some() && !host.has_left())
+            .map(|host| host.index)
+            .collect();
+        let mut silent = false;
+        for host in &living {
+            let ring = &hosts[*host].rules.as_ref().unwrap().ring;
+            let members =
+                ring.entries.iter().filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member));
+            // If no heartbeat arrived that said it has left, its kernel keeps it in the ring for 30 s.
+            let (kept, members): (Vec<usize>, Vec<usize>) =
+                members.partition(|member| !self.orderly && hosts[*member].gone);
+            silent |= !kept.is_empty();
+            assert_eq!(members, living, "the ring of host {host}\n{}", tell(hosts));
+        }
+        self.orderly |= !silent;
+        self.repaired = now;
+        hosts[0].changed = true;
+        self.check(hosts, network, now, luck);
+    }
+}
+
+/// Whether a daemon has begun in the last `intervals` on a host that had rules.
+fn begun_within(host: &Host, intervals: u32, now: Instant) -> bool {
+    host.restarted.is_some_and(|at| now < at + INTERVAL * intervals)
+}
+
+/// What each host has installed.
+fn tell(hosts: &[Host]) -> String {
+    let ring = |host: &Host| {
+        let ring = host.rules.as_ref().map(|rules| {
+            let entries = rules.ring.entries.iter();
+            let members = entries.map(|entry| match entry.v4 {
+                None => index(entry.member).to_string(),
+                Some(absence) => format!("{}:{}", index(entry.member), absence.label()),
+            });
+            members.collect::<Vec<_>>().join(" ")
+        });
+        let daemon = host.daemon.is_some();
+        format!("{}: powered {}, daemon {daemon}, owns {}, {ring:?}\n", host.index, host.powered, host.owns)
+    };
+    hosts.iter().map(ring).collect()
+}

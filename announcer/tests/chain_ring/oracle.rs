@@ -108,11 +108,15 @@ impl Oracle {
         };
         let excused = now < self.repaired || hosts.iter().any(|other| unheard(other) || starting(other));
         assert!(!late || excused, "host {host} announces although it is not in every ring");
-        if hosts.iter().any(|other| begun_within(other, NEW_TO_EACH_OTHER, now)) {
-            self.extend(now + INTERVAL * NEW_TO_EACH_OTHER);
-        }
         let own = address(host);
         let ours = &hosts[host].rules.as_ref().unwrap().ring;
+        let known = |other: &Host| {
+            let theirs = other.rules.as_ref().is_none_or(|rules| rules.ring.has(own).v4);
+            theirs && ours.has(other.own()).v4
+        };
+        if hosts.iter().any(|other| begun_within(other, NEW_TO_EACH_OTHER, now) && !known(other)) {
+            self.extend(now + INTERVAL * NEW_TO_EACH_OTHER);
+        }
         let others = hosts.iter().filter(|other| other.owns && other.powered && other.index != host);
         for other in others.filter(|other| !unheard(other)) {
             let Some(rules) = &other.rules else { continue };

@@ -7,7 +7,8 @@
 //!   three delays, and the time of two installations. Starts, stops, leaving, and restarts of daemons need no such time.
 //! - While one heartbeat of three arrives, no host that lives and has its rules is dropped.
 //! - A host that announces is in the ring of every other host, and has them in its own.
-//! - A heartbeat counts once at most, and never after it has become old. Somebody without the key sends recorded ones again.
+//! - A heartbeat counts once at most, and never after it has become old. Somebody without the key records them, holds some back, and sends
+//!   them again.
 //! - When no more faults happen, all rings are equal and complete.
 //!
 //! `chain_ring/oracle.rs` has the excuses, with their reasons.
@@ -342,7 +343,12 @@ impl Simulation {
             let list = all.clone();
             self.act(host, |host, world| host.reload(list, world));
         }
-        self.live(4000);
+        for _ in 0..8 {
+            self.live(500);
+            for _ in 0..4 {
+                self.network.replay(self.now, &mut self.luck);
+            }
+        }
         self.oracle.quiet(&mut self.hosts, &self.network, self.now, &mut self.luck);
     }
 }

@@ -21,7 +21,7 @@ pub const LONGEST_INSTALL: Duration = Duration::from_millis(30);
 pub const START_WAIT: Duration = Duration::from_secs(3);
 /// How old a heartbeat can be that counts: it returns one of the last [`RETURN_WINDOW`] heartbeats of its receiver, which sends one in each
 /// interval and then needs a delay.
-const MOST_AGE: Duration = Duration::from_millis(100 * (RETURN_WINDOW + 1));
+pub const MOST_AGE: Duration = Duration::from_millis(100 * (RETURN_WINDOW + 1));
 
 pub const V4: Families = Families { v4: true, v6: false };
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use announcer::chain::heartbeat::Heartbeat;
 
+use crate::host::MOST_AGE;
+
 /// The longest delay of a datagram.
 pub const LONGEST_DELAY: Duration = Duration::from_millis(15);
 
@@ -23,6 +25,15 @@ pub struct Sent {
     pub heartbeat: Heartbeat,
     /// Whether it has counted at its receiver.
     pub counted: Cell<bool>,
+}
+
+/// A heartbeat that somebody without the key has recorded.
+#[derive(Debug, Clone)]
+struct Recorded {
+    to: usize,
+    sent: Rc<Sent>,
+    /// Whether its receiver has not got it.
+    held: bool,
 }
 
 /// What arrives at a host.
@@ -75,8 +86,7 @@ pub struct Network {
     count: usize,
     /// The side of each host; hosts of different sides do not hear each other.
     pub sides: Vec<bool>,
-    /// Heartbeats that have arrived, with their receivers.
-    recorded: Vec<(usize, Rc<Sent>)>,
+    recorded: Vec<Recorded>,
 }
 
 impl Network {
@@ -115,26 +125,31 @@ impl Network {
         now: Instant,
         luck: &mut fastrand::Rng,
     ) {
-        if !self.arrives(from, to, 0, luck) {
-            return;
-        }
-        let copies = if luck.u8(..20) == 0 { 2 } else { 1 };
+        let arrives = self.arrives(from, to, 0, luck);
         let sent = Rc::new(Sent { from, at: now, heartbeat, counted: Cell::new(false) });
+        let copies = match arrives {
+            false => 0,
+            true if luck.u8(..20) == 0 => 2,
+            true => 1,
+        };
         for _ in 0..copies {
             self.put(now + delay(luck), to, Arrival::Heartbeat(Rc::clone(&sent)));
         }
         if luck.u8(..16) == 0 {
+            let recorded = Recorded { to, sent, held: !arrives };
             if self.recorded.len() < MAX_RECORDED {
-                self.recorded.push((to, sent));
+                self.recorded.push(recorded);
             } else {
-                self.recorded[luck.usize(..MAX_RECORDED)] = (to, sent);
+                self.recorded[luck.usize(..MAX_RECORDED)] = recorded;
             }
         }
     }
 
-    /// Sends a recorded heartbeat again.
+    /// Sends a recorded heartbeat again. One that was held back is sent when it is too old to count: before that nobody can tell it from a
+    /// late one.
     pub fn replay(&mut self, now: Instant, luck: &mut fastrand::Rng) {
-        if let Some((to, sent)) = luck.choice(&self.recorded).cloned() {
+        let Some(Recorded { to, sent, held }) = luck.choice(&self.recorded).cloned() else { return };
+        if !held || now > sent.at + MOST_AGE {
             self.put(now + delay(luck), to, Arrival::Heartbeat(sent));
         }
     }

@@ -85,9 +85,11 @@ impl Oracle {
 
     /// A daemon begins now on a host that has rules; `hosts` are as they were before.
     pub fn restarted(&mut self, hosts: &[Host], now: Instant) {
-        // Its rules or those of another one are out of date; or a daemon that began while this one was dead has not heard it, and drops it
-        // when it has waited for it.
-        let unheard = |other: &Host| begun_within(other, KEEPS_RULES, now);
+        // Its rules or those of another one are out of date; or a daemon that began while this one was dead has not heard it, and makes its
+        // rules without it when it has waited for it.
+        let unheard = |other: &Host| {
+            other.daemon.as_ref().is_some_and(|daemon| now < daemon.began + INTERVAL * KEEPS_RULES)
+        };
         if Self::outdated(hosts) != HostSet::default() || hosts.iter().any(unheard) {
             self.extend(now + INTERVAL * KEEPS_RULES + repair());
         }

@@ -108,7 +108,9 @@ impl Oracle {
             let began = other.daemon.as_ref().filter(|_| other.index != host).map(|daemon| daemon.began);
             began.is_some_and(|began| now < began + START_WAIT)
         };
-        let excused = now < self.repaired || hosts.iter().any(|other| unheard(other) || starting(other));
+        // And it waits for one that has just left, which may never hear of it.
+        let waits = |other: &Host| unheard(other) || starting(other) || other.gone;
+        let excused = now < self.repaired || hosts.iter().any(waits);
         assert!(!late || excused, "host {host} announces although it is not in every ring");
         let own = address(host);
         let ours = &hosts[host].rules.as_ref().unwrap().ring;

@@ -181,8 +181,8 @@ impl Leaving {
     }
 }
 
-/// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one go on forwarding to us, until its
-/// daemon is back or 30 s have passed. One that has just left may still get packets, and then forwards them to us.
+/// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one may go on forwarding to us, until
+/// its daemon is back or 30 s have passed, whatever it said before the last change of its rules. One that has just left may still get packets, and then forwards them to us.
 fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
     others.values().any(|observed| {
         let concerned = match observed.state {
@@ -191,6 +191,14 @@ fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
             MemberState::Left => heard && observed.lingers,
             MemberState::Unknown | MemberState::Dead => false,
         };
-        concerned && observed.said.is_some_and(|said| said.about_us.in_ring != Families::NONE)
+        let forwards = |said: Said| match observed.state {
+            MemberState::Silent => !said.facts.switched_off,
+            MemberState::Unknown
+            | MemberState::Alive
+            | MemberState::Asked
+            | MemberState::Dead
+            | MemberState::Left => said.about_us.in_ring != Families::NONE,
+        };
+        concerned && observed.said.is_some_and(forwards)
     })
 }

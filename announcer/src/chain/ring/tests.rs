@@ -242,6 +242,9 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
     others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::BOTH;
     others.get_mut(&address(2)).unwrap().state = MemberState::Silent;
     assert_eq!(run(&others, |_| 0), (0, 30), "its rules go on forwarding to us");
+    others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::NONE;
+    assert_eq!(run(&others, |_| 0), (0, 30), "its rules may have changed after its last heartbeat");
+    others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::BOTH;
     let mut leaving = Leaving::new(begin);
     assert_eq!(leaving.step(0, &others, 100 * MS, begin + 1000 * MS), SayLeft);
     others.get_mut(&address(2)).unwrap().state = MemberState::Alive;

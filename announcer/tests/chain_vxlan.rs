@@ -19,7 +19,7 @@ use std::time::Duration;
 use announcer::chain::io::neighbours::Neighbours;
 use announcer::chain::io::vxlan::{self, VxlanSettings};
 use announcer::chain::rules::{
-    Believed, FamilyRules, Forwarding, ListenOn, NextMember, RingLength, RuleSet, install,
+    BelievedSources, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet, install,
 };
 use announcer::chain::segment::{VXLAN_DEVICE, VXLAN_MTU, link_local, next_hop_v4};
 use segment::{LARGE_BUDGET, Namespace, PORT, VIP_V4, VIP_V6, VIPS};
@@ -152,9 +152,9 @@ impl Site {
             let next_v4 = Some(NextMember { address: next_hop_v4(next), ring });
             let rules = RuleSet {
                 device: VXLAN_DEVICE.parse().unwrap(),
-                believed: Believed::Device,
+                believed: BelievedSources::Device,
                 budget: NonZeroU32::new(LARGE_BUDGET).unwrap(),
-                forwarding: Forwarding::On,
+                forwarding: ForwardingSwitch::On,
                 v4: FamilyRules { services: [((VIP_V4, PORT), ListenOn::Wildcard)].into(), next: next_v4 },
                 v6: FamilyRules {
                     services: [((VIP_V6, PORT), ListenOn::Wildcard)].into(),

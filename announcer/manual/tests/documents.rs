@@ -10,7 +10,7 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
-use announcer::chain::heartbeat::DropReason;
+use announcer::chain::heartbeat::HeartbeatDropReason;
 use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::certificate::Flaw;
@@ -410,7 +410,7 @@ fn every_label_of_the_chain_is_explained() {
     let words = listed.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
     let words: BTreeSet<String> = words.map(str::to_owned).collect();
     assert_eq!(words, set_of(metrics::CHAIN_PACKET_WORDS.iter().map(|word| (*word).to_owned())));
-    words_are_listed("## Why a heartbeat did not count", DropReason::ALL.iter().map(|reason| reason.label()));
+    words_are_listed("## Why a heartbeat did not count", HeartbeatDropReason::ALL.iter().map(|reason| reason.label()));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use announcer::chain::heartbeat::{
-    AboutReceiver, Digest, DropReason, Facts, Families, Header, Heartbeat, NextHops, Presence, Start,
+    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, ListDigest, MemberPresence,
+    NextHops, Start,
 };
 use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDOW};
 use announcer::chain::ring::{
-    Believed, Leaving, LeavingStep, Observation, Own, Ring, StartWait, may_join, settled, start_wait,
+    Believed, Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
 
 use crate::network::{Arrival, Network};
@@ -149,7 +150,7 @@ impl Host {
     /// Whether it says that it has left.
     pub fn has_left(&self) -> bool {
         let leaving = self.daemon.as_ref().and_then(|daemon| daemon.leaving);
-        leaving.is_some_and(|leaving| leaving.presence() == Presence::Left)
+        leaving.is_some_and(|leaving| leaving.presence() == MemberPresence::Left)
     }
 
     /// The daemon begins, with the rules of a former one if there are any.
@@ -203,7 +204,11 @@ impl Host {
                         let age = world.now - sent.at;
                         assert!(age <= MOST_AGE, "a heartbeat counts {age:?} after it was sent");
                     }
-                    Err(DropReason::Counter | DropReason::NotReturned | DropReason::EarlierStart) => {}
+                    Err(
+                        HeartbeatDropReason::Counter
+                        | HeartbeatDropReason::NotReturned
+                        | HeartbeatDropReason::EarlierStart,
+                    ) => {}
                     Err(other) => panic!("{other:?}"),
                 }
                 if !heard && (state, said) == (member.state(), member.said().copied()) {
@@ -244,9 +249,12 @@ impl Host {
             }
         }
         daemon.believed.expire(now);
-        let others: BTreeMap<IpAddr, Observation> =
-            daemon.members.iter().map(|(address, member)| (*address, Observation::of(member, now))).collect();
-        let presence = daemon.leaving.as_ref().map_or(Presence::Here, Leaving::presence);
+        let others: BTreeMap<IpAddr, MemberObservation> = daemon
+            .members
+            .iter()
+            .map(|(address, member)| (*address, MemberObservation::of(member, now)))
+            .collect();
+        let presence = daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence);
         let us = Own { address: own, wanted: V4, switched_off: false, presence };
         let limit = daemon.began + START_WAIT;
 
@@ -318,14 +326,14 @@ impl Host {
         let facts = Facts {
             interval: INTERVAL,
             rules: if daemon.said_rules { V4 } else { Families::NONE },
-            presence: daemon.leaving.as_ref().map_or(Presence::Here, Leaving::presence),
+            presence: daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence),
             switched_off: false,
             next_hops: NextHops {
                 v4: Some(Ipv4Addr::new(10, 0, 1, u8::try_from(self.index + 1).unwrap())),
                 v6: None,
             },
-            members: Digest::default(),
-            services: Digest::default(),
+            members: ListDigest::default(),
+            services: ListDigest::default(),
         };
         let mut deadline = daemon.decides;
         for (address, member) in &mut daemon.members {

@@ -95,13 +95,13 @@ pub fn may_join(
 }
 
 /// Whether a member lives, and both forward packets of a family or will when their rules are installed.
-fn shared(own: &Own, observed: &Observation, family: Family) -> bool {
+fn shared(own: &Own, observed: &MemberObservation, family: Family) -> bool {
     observed.state.lives()
-        && observed.said.is_some_and(|said| said.facts.presence != Presence::Left)
+        && observed.said.is_some_and(|said| said.facts.presence != MemberPresence::Left)
         && both_forward(own, observed, family)
 }
 
-fn both_forward(own: &Own, observed: &Observation, family: Family) -> bool {
+fn both_forward(own: &Own, observed: &MemberObservation, family: Family) -> bool {
     let Some(Said { facts, .. }) = &observed.said else { return false };
     own.wanted.has(family) && !facts.switched_off && facts.next_hops.of(family).is_some()
 }
@@ -109,7 +109,7 @@ fn both_forward(own: &Own, observed: &Observation, family: Family) -> bool {
 /// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
 /// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
 /// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us.
-fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
+fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> bool {
     let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
     let done = |family| {
         if observed.lingers {
@@ -183,7 +183,7 @@ impl Leaving {
 
 /// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one may go on forwarding to us, until
 /// its daemon is back or 30 s have passed, whatever it said before the last change of its rules. One that has just left may still get packets, and then forwards them to us.
-fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
+fn in_rings(others: &BTreeMap<IpAddr, MemberObservation>, heard: bool) -> bool {
     others.values().any(|observed| {
         let concerned = match observed.state {
             MemberState::Alive | MemberState::Asked => heard,

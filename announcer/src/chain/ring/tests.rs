@@ -191,7 +191,7 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
     assert_eq!(waits("O+b", |_| ()), last, "it is not in our ring");
     assert_eq!(waits("O+r", |_| ()), last, "it starts too");
     assert_eq!(waits("O+L", |last| last.lingers = true), nobody, "it has just left, and forwards to us");
-    let lacks_us = |last: &mut Observation| {
+    let lacks_us = |last: &mut MemberObservation| {
         last.lingers = true;
         last.said.as_mut().unwrap().about_us.in_ring = Families::NONE;
     };

@@ -59,7 +59,7 @@ const OFF: &str = "chain-off";
 pub(in crate::daemon) enum ChainStop {
     /// It runs.
     #[default]
-    Running,
+    RunningLoop,
     /// The VIPs are being withdrawn, and flows may go on.
     Leaving,
     /// Flows are no longer waited for.
@@ -250,7 +250,7 @@ impl ChainKeeper {
         let services = plan::services(config);
         let wanted = if chain.forward { plan::wanted(&services, &place.next_hops) } else { Families::NONE };
         let presence = self.leaving.map_or(
-            if stop == ChainStop::Running { MemberPresence::Here } else { MemberPresence::Leaving },
+            if stop == ChainStop::RunningLoop { MemberPresence::Here } else { MemberPresence::Leaving },
             |leaving| leaving.presence(),
         );
         let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence };

@@ -410,7 +410,10 @@ fn every_label_of_the_chain_is_explained() {
     let words = listed.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
     let words: BTreeSet<String> = words.map(str::to_owned).collect();
     assert_eq!(words, set_of(metrics::CHAIN_PACKET_WORDS.iter().map(|word| (*word).to_owned())));
-    words_are_listed("## Why a heartbeat did not count", HeartbeatDropReason::ALL.iter().map(|reason| reason.label()));
+    words_are_listed(
+        "## Why a heartbeat did not count",
+        HeartbeatDropReason::ALL.iter().map(|reason| reason.label()),
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ const MODULES: &[&str] = &[
     "capabilities::io",
     "chain::io::heartbeats",
     "chain::io::neighbours",
+    "chain::io::vxlan",
     "cli::run",
     "control::io::drains",
     "control::io::socket",

@@ -70,7 +70,6 @@ const MODULES: &[&str] = &[
     "realtime::io",
     "takeover::io::state_log",
     "takeover::io::children",
-    "takeover::io::exec",
     "vip::io",
 ];
 

@@ -1,0 +1,84 @@
+//! What one member has said of its VIPs, and which of that is not known any longer.
+//!
+//! Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::chain::heartbeat::{Intent, Start, VipState};
+
+/// The states of a member's VIPs, and its intent.
+#[derive(Debug, Clone, Default)]
+pub struct SaidVips {
+    states: Arc<BTreeMap<IpAddr, VipState>>,
+    /// The VIPs of an intent that has ended, or of another start, until a page says their states.
+    unsettled: Arc<BTreeSet<IpAddr>>,
+    start: Option<Start>,
+    intent: Option<Intent>,
+}
+
+impl SaidVips {
+    /// Handles what a heartbeat that counted has said. Returns whether anything has changed.
+    ///
+    /// When a VIP is no longer in the intent, it may have been withdrawn, and the page that says so may have been lost. So its state is not
+    /// known until a page says it, and neither are the states of all VIPs after another start.
+    pub fn hear(&mut self, start: Start, intent: Option<Intent>, page: &[(IpAddr, VipState)]) -> bool {
+        let mut changed = self.intent != intent;
+        let restarted = self.start.replace(start).is_some_and(|before| before != start);
+        let before = std::mem::replace(&mut self.intent, intent);
+        let intent = self.intent.as_ref();
+        let covered =
+            |intent: Option<&Intent>, vip: IpAddr| intent.is_some_and(|intent| intent.scope.has(vip));
+        let ended = |vip: &&IpAddr| restarted || covered(before.as_ref(), **vip) && !covered(intent, **vip);
+        let ended: Vec<IpAddr> = match restarted || before.is_some() {
+            true => self.states.keys().filter(ended).copied().collect(),
+            false => Vec::new(),
+        };
+        if !ended.is_empty() {
+            changed = true;
+            Arc::make_mut(&mut self.unsettled).extend(ended);
+        }
+        for (vip, state) in page {
+            if self.unsettled.contains(vip) {
+                changed = true;
+                Arc::make_mut(&mut self.unsettled).remove(vip);
+            }
+            let known = self.states.get(vip);
+            match (*state, known) {
+                (VipState::Removed, None) => {}
+                (VipState::Removed, Some(_)) => {
+                    changed = true;
+                    Arc::make_mut(&mut self.states).remove(vip);
+                }
+                (state, known) if known == Some(&state) => {}
+                (state, _) => {
+                    changed = true;
+                    Arc::make_mut(&mut self.states).insert(*vip, state);
+                }
+            }
+        }
+        changed
+    }
+
+    /// The states as they were said last.
+    pub fn states(&self) -> &Arc<BTreeMap<IpAddr, VipState>> {
+        &self.states
+    }
+
+    /// The state of a VIP; `None`: it was not said, or may have changed since.
+    pub fn state(&self, vip: IpAddr) -> Option<VipState> {
+        let vip = vip.to_canonical();
+        self.states.get(&vip).copied().filter(|_| !self.unsettled.contains(&vip))
+    }
+
+    /// The intent.
+    pub fn intent(&self) -> Option<&Intent> {
+        self.intent.as_ref()
+    }
+
+    /// Whether the VIP is in the intent.
+    pub fn is_intended(&self, vip: IpAddr) -> bool {
+        self.intent.as_ref().is_some_and(|intent| intent.scope.has(vip.to_canonical()))
+    }
+}

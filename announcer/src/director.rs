@@ -70,6 +70,9 @@ pub enum Fact {
     /// A drain of these has ended by itself: their VIPs are announced after their checks have passed anew. Outcomes of probes with a
     /// number below the second value do not count.
     Renew(Vec<DrainTarget>, u64),
+    /// The VIPs that enough other members of the chain announce (`min_announcers`). The other VIPs with this key are the last choice
+    /// when their probes fail, and are not withdrawn.
+    EnoughOthers(Arc<BTreeSet<IpAddr>>),
     /// An operator wants these services to be probed at once; `None`: all.
     Recheck(Option<Vec<String>>),
     /// The daemon will end soon: every VIP is the last choice until then.
@@ -112,6 +115,8 @@ pub struct Director {
     drains: Drains,
     /// The routers that these drains name.
     drained_peers: Arc<BTreeSet<PeerName>>,
+    /// The VIPs that enough other members of the chain announce. As long as nothing is known of them, it is empty.
+    enough_others: Arc<BTreeSet<IpAddr>>,
     shortages: Shortages,
     /// How often a lease ran out.
     lapses: u64,
@@ -137,13 +142,14 @@ pub struct Director {
 impl Director {
     /// A director without facts, which announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
-        Director::begin(config, drains, now, |_, _, vip| vip)
+        Director::begin(config, drains, Arc::default(), now, |_, _, vip| vip)
     }
 
     /// A director whose VIPs begin with what `with` makes of a VIP without facts.
     fn begin(
         config: Arc<Config>,
         drains: Drains,
+        enough_others: Arc<BTreeSet<IpAddr>>,
         now: Instant,
         with: impl Fn(IpAddr, &ServiceConfig, VipState) -> VipState,
     ) -> Self {
@@ -155,6 +161,7 @@ impl Director {
             undecided: BTreeSet::new(),
             drained_peers: Arc::new(drained_peers(&drains)),
             drains,
+            enough_others,
             shortages: Shortages::default(),
             lapses: 0,
             leaving: false,
@@ -240,6 +247,12 @@ impl Director {
                     }
                 }
                 self.judge_all(now, &mut changes);
+            }
+            Fact::EnoughOthers(vips) => {
+                let before = std::mem::replace(&mut self.enough_others, vips);
+                let changed: Vec<IpAddr> =
+                    before.symmetric_difference(&self.enough_others).copied().collect();
+                changed.into_iter().for_each(|vip| self.judge(vip, now.time(), now, &mut changes));
             }
             Fact::Renew(targets, since) => self.renew(&targets, since, now, &mut changes),
             Fact::Recheck(services) => {

@@ -12,7 +12,9 @@ impl Standing {
             Standing::Announced => "announced".to_owned(),
             Standing::Drained(by) => format!("drained{}", by.brief()),
             Standing::LastChoice(LastChoiceReason::Backup) => "a healthy backup".to_owned(),
-            Standing::LastChoice(LastChoiceReason::Unhealthy(seen))
+            Standing::LastChoice(
+                LastChoiceReason::Unhealthy(seen) | LastChoiceReason::TooFewOthers(seen),
+            )
             | Standing::NotAnnounced(
                 NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen),
             ) => seen.brief(),

@@ -73,7 +73,10 @@ impl Standing {
                 Cause::Wanted
             }
             Standing::LastChoice(
-                LastChoiceReason::Unhealthy(_) | LastChoiceReason::Flapping(_) | LastChoiceReason::Sibling(_),
+                LastChoiceReason::Unhealthy(_)
+                | LastChoiceReason::TooFewOthers(_)
+                | LastChoiceReason::Flapping(_)
+                | LastChoiceReason::Sibling(_),
             )
             | Standing::NotAnnounced(
                 NotAnnouncedReason::VipMissing(_)

@@ -105,6 +105,9 @@ impl Director {
             stopping: self.stopping,
             drained: DrainedBy::of(&withdrawn),
             leaving: self.leaving || !prepared.is_empty(),
+            needed: self.config.chain.is_some()
+                && service.min_announcers.is_some()
+                && !self.enough_others.contains(&address),
         };
         let own = vip.judge(orders, service, now);
         let due = vip.due(service);

@@ -109,7 +109,11 @@ impl Director {
         start: HostStart,
         now: Instant,
     ) -> Self {
-        let mut director = Director::begin(config, drains, now, |address, service, vip| {
+        // What the former process did not announce is not announced before it is known that too few others do.
+        let advertised = |vip: &IpAddr| found.vips.get(vip).is_some_and(|snapshot| snapshot.advertised);
+        let others = config.vips().map(|(vip, _)| vip).filter(|vip| !advertised(vip));
+        let enough_others = Arc::new(others.collect());
+        let mut director = Director::begin(config, drains, enough_others, now, |address, service, vip| {
             vip.resumed(address, service, found, start, now)
         });
         // Of what has changed, only this matters to hooks and to the log. It is returned by the next call.

@@ -29,6 +29,9 @@ pub enum LastChoiceReason {
     Backup,
     /// A check with `on_failure = "deprefer"` has failed; with its evidence.
     Unhealthy(Evidence),
+    /// A check has failed while a server listens, and it is not known that enough other members of the chain announce it; with its
+    /// evidence.
+    TooFewOthers(Evidence),
     /// It is healthy, but came back too often in a short time.
     Flapping(Flapping),
     /// It is in the same prefix as this VIP, which is the last choice.
@@ -88,6 +91,7 @@ impl Standing {
             Standing::Announced => "healthy",
             Standing::LastChoice(LastChoiceReason::Backup) => "backup",
             Standing::LastChoice(LastChoiceReason::Leaving) => "leaving",
+            Standing::LastChoice(LastChoiceReason::TooFewOthers(_)) => "too_few_others",
             Standing::LastChoice(LastChoiceReason::Unhealthy(_))
             | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_)) => "unhealthy",
             Standing::LastChoice(LastChoiceReason::Sibling(_))
@@ -133,6 +137,10 @@ impl fmt::Display for LastChoiceReason {
                 f.write_str("healthy, a backup: routers use it when other hosts have withdrawn")
             }
             LastChoiceReason::Unhealthy(seen) => seen.fmt(f),
+            LastChoiceReason::TooFewOthers(seen) => write!(
+                f,
+                "{seen}; not withdrawn, because too few other frontends are known to announce it (`min_announcers`)"
+            ),
             LastChoiceReason::Flapping(Flapping { returns, penalty }) => write!(
                 f,
                 "healthy, but it came back {returns} times in a short time: the last choice until it has \

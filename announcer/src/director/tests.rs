@@ -5,6 +5,7 @@ use crate::config::tests::with_services;
 use crate::health::outcome::{Outcome, Reason as Why};
 use proptest::prelude::*;
 
+mod capacity;
 mod failure;
 mod figures;
 mod flapping;

@@ -52,6 +52,8 @@ pub(super) struct OperatorOrders {
     pub(super) drained: Option<DrainedBy>,
     /// It will be withdrawn soon, by a drain that is prepared or by a stop.
     pub(super) leaving: bool,
+    /// It has `min_announcers`, and it is not known that enough other members of the chain announce it.
+    pub(super) needed: bool,
 }
 
 /// The vote of a check on whether a VIP is healthy.
@@ -172,12 +174,15 @@ impl VipState {
         let fit = self.fitness(service);
         let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
         let wait = self.damping.observe(fit.is_ok(), policy, now);
-        let OperatorOrders { stopping, drained, leaving } = orders;
+        let OperatorOrders { stopping, drained, leaving, needed } = orders;
+        let kept = if needed { self.kept(service, &fit, wait) } else { None };
         let last = |why: Option<LastChoiceReason>| why.or(leaving.then_some(LastChoiceReason::Leaving));
         if stopping {
             Standing::NotAnnounced(NotAnnouncedReason::Stopping)
         } else if let Some(by) = drained {
             Standing::Drained(by)
+        } else if let Some(evidence) = kept {
+            Standing::LastChoice(LastChoiceReason::TooFewOthers(evidence))
         } else {
             match (fit, wait) {
                 (Err(reason), _) => Standing::NotAnnounced(reason),
@@ -203,6 +208,30 @@ impl VipState {
             .filter(|(check, _)| check.verdict() == Verdict::Up)
             .map(|(check, config)| check.ends(lease(config)));
         leases.chain(self.damping.deadline()).min()
+    }
+
+    /// The evidence with which it stays the last choice, if it must not be withdrawn for failed probes: a server listens, and the VIP is on
+    /// the host. When it is healthy again, it stays so while it waits to be announced.
+    fn kept(
+        &self,
+        service: &config::ServiceConfig,
+        fit: &Result<Option<LastChoiceReason>, NotAnnouncedReason>,
+        wait: Option<DampingWait>,
+    ) -> Option<Evidence> {
+        let ports = || self.checks.iter().zip(&service.checks).filter(|(_, config)| config.port().is_some());
+        let listens = ports().next().is_some() && !ports().any(|(check, _)| check.absent());
+        let before = match &self.own {
+            Standing::LastChoice(LastChoiceReason::TooFewOthers(evidence)) => Some(evidence),
+            Standing::Announced
+            | Standing::LastChoice(_)
+            | Standing::Drained(_)
+            | Standing::NotAnnounced(_) => None,
+        };
+        match fit {
+            Err(NotAnnouncedReason::Unhealthy(evidence)) if listens => Some(evidence.clone()),
+            Ok(_) if wait.is_some() => before.cloned(),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// Whether this host allows to announce it, and why it would be the last choice.

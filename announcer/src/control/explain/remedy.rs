@@ -15,7 +15,7 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
         | Standing::Drained(_)
         | Standing::LastChoice(LastChoiceReason::Backup | LastChoiceReason::Leaving)
         | Standing::NotAnnounced(NotAnnouncedReason::Stopping) => Vec::new(),
-        Standing::LastChoice(LastChoiceReason::Unhealthy(_))
+        Standing::LastChoice(LastChoiceReason::Unhealthy(_) | LastChoiceReason::TooFewOthers(_))
         | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::NoVerdict(_)) => {
             passes(vip, service)
         }

@@ -26,6 +26,7 @@
 //!   (its own)         thread
 //! chain             watch<Config>, watch<Network>,            watch<ChainStatus>        -> control, metrics
 //!                     watch<VIP states>, mpsc<ChainRequest>,    watch<joined>             -> sessions
+//!                     mpsc<GuardRequest>,                       watch<enough others>      -> director
 //!                     mpsc<HeartbeatReport>                     mpsc<HeartbeatOrder>      -> heartbeats
 //! heartbeats (on    UDP, netlink, mpsc<HeartbeatOrder>        mpsc<HeartbeatReport>     -> chain
 //!   BFD's thread)
@@ -274,7 +275,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         turns,
         main_turns: main_turns.clone(),
     };
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
+    let (enough_tx, enough_others) = watch::channel(Arc::default());
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard, enough_others };
     let (stored, usable, checked) = (takeover.clone(), takeover.clone(), takeover.clone());
     let store = Box::new(move |director: &mut Director| stored.store(director, host_start));
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers, store));
@@ -324,6 +326,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (joined_tx, joined) = watch::channel(continues || config.chain.is_none());
     let (chain_tx, chain_status) = watch::channel(Arc::new(ChainStatus::default()));
     let (chain_requests, chain_requests_heard) = chain_io::requests();
+    let (guard, guard_requests) = chain_io::guard_requests();
     let (chain_stop, chain_stopped) = watch::channel(ChainStop::default());
     let of_chain = ChainChannels {
         configs: configs.clone(),
@@ -331,6 +334,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         vips: vip_states,
         stop: chain_stopped,
         requests: chain_requests_heard,
+        questions: guard_requests,
+        enough_others: enough_tx,
         status: chain_tx,
         joined: joined_tx,
         realtime: realtime.clone(),
@@ -390,6 +395,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         bfd: bfd_status.clone(),
         chain: chain_status,
         chain_requests,
+        guard: guard.clone(),
         listener_watch,
         drains: drain_state,
         drain_requests,
@@ -442,6 +448,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         configs: configs_tx,
         wanted: wanted_tx,
         asks: asks.clone(),
+        guard: guard.clone(),
         identity: router_ids,
         peers: peers.clone(),
         ribs,
@@ -459,6 +466,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         asked: Programs::unconfined(files.clone()),
         descriptors: descriptors.clone(),
         last_state: Box::new(move || usable.check()),
+        configs: configs.clone(),
+        guard,
         detection: Box::new(move || detected.borrow().shortest_remote_detection()),
         config: options.config,
         state_dir: options.state_dir.clone(),

@@ -28,7 +28,7 @@ pub use said::SaidVips;
 
 use super::heartbeat::{Answer, Intent, IntentKind, IntentPhase, IntentScope, Presence, Verdict};
 use super::member::MemberState;
-use crate::config::Config;
+use crate::config::{Config, ServiceConfig};
 use crate::model::ServiceName;
 
 /// For how many intervals a member that was not heard still counts as heard, and for how many of ours answers are waited for.
@@ -38,7 +38,7 @@ const CARRIED_INTERVALS: u32 = 4;
 
 /// How many members a VIP needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct CapacityNeed {
     /// Its service.
     pub service: ServiceName,
     /// `min_announcers`.
@@ -83,7 +83,7 @@ pub type GuardMembers = BTreeMap<IpAddr, GuardMember>;
 struct Asking {
     kind: IntentKind,
     number: NonZeroU32,
-    needs: BTreeMap<IpAddr, Need>,
+    needs: BTreeMap<IpAddr, CapacityNeed>,
     until: Instant,
 }
 
@@ -131,7 +131,13 @@ impl Guard {
     }
 
     /// Asks whether these VIPs, which are announced here, may be withdrawn. `interval`: of our heartbeats.
-    pub fn ask(&mut self, kind: IntentKind, needs: BTreeMap<IpAddr, Need>, interval: Duration, now: Instant) {
+    pub fn ask(
+        &mut self,
+        kind: IntentKind,
+        needs: BTreeMap<IpAddr, CapacityNeed>,
+        interval: Duration,
+        now: Instant,
+    ) {
         self.number = NonZeroU32::new(self.number.get().wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.asking =
             Some(Asking { kind, number: self.number, needs, until: now + interval * WAIT_INTERVALS });
@@ -232,18 +238,19 @@ pub fn answer_to(own: IpAddr, ours: Option<&Intent>, member: IpAddr, theirs: &In
     Answer { number: theirs.number, verdict }
 }
 
-/// What each of these VIPs needs, and each VIP in the same announced prefix: they are withdrawn together. VIPs without
-/// `min_announcers` need nothing; without `[chain]` none does.
-pub fn needs(config: &Config, vips: impl IntoIterator<Item = IpAddr>) -> BTreeMap<IpAddr, Need> {
-    if config.chain.is_none() {
-        return BTreeMap::new();
-    }
-    let vips: BTreeSet<IpAddr> = vips.into_iter().collect();
+/// What each of these VIPs needs. VIPs without `min_announcers` need nothing; without `[chain]` none does.
+pub fn needs(config: &Config, vips: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, CapacityNeed> {
+    let all = config.vips().filter(|(vip, _)| config.chain.is_some() && vips.contains(vip));
+    let need = |(vip, service): (IpAddr, &ServiceConfig)| {
+        Some((vip, CapacityNeed { service: service.name.clone(), least: service.min_announcers? }))
+    };
+    all.filter_map(need).collect()
+}
+
+/// These VIPs, and each VIP in the same announced prefix: they are withdrawn together.
+pub fn withdrawn_together(config: &Config, vips: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let withdrawn = config.vips().filter(|(vip, _)| vips.contains(vip));
     let prefixes: BTreeSet<_> = withdrawn.map(|(vip, service)| service.prefix_of(vip)).collect();
     let all = config.vips().filter(|(vip, service)| prefixes.contains(&service.prefix_of(*vip)));
-    all.filter_map(|(vip, service)| {
-        Some((vip, Need { service: service.name.clone(), least: service.min_announcers? }))
-    })
-    .collect()
+    all.map(|(vip, _)| vip).collect()
 }

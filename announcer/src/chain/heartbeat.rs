@@ -268,6 +268,17 @@ pub enum IntentKind {
     Upgrade,
 }
 
+impl IntentKind {
+    /// One word, for the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            IntentKind::Drain => "drain",
+            IntentKind::Reload => "reload",
+            IntentKind::Upgrade => "upgrade",
+        }
+    }
+}
+
 /// How far an intent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

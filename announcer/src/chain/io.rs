@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 
-use crate::chain::heartbeat::{
-    AboutReceiver, Facts, HeartbeatDropReason, Intent, IntentAnswer, Keys, VipState,
-};
-use crate::chain::ring::MemberObservation;
+use crate::chain::guard::{CapacityNeed, SaidVips};
+use crate::chain::heartbeat::{AboutReceiver, Answer, DropReason, Facts, Intent, IntentKind, Keys, VipState};
+use crate::chain::ring::Observation;
 use crate::chain::status::OffOrder;
 use crate::realtime::io::RealtimeThread;
 
@@ -45,6 +45,73 @@ pub struct ChainRequests(pub Arc<Mutex<mpsc::Receiver<ChainRequest>>>);
 pub fn requests() -> (mpsc::Sender<ChainRequest>, ChainRequests) {
     let (sender, receiver) = mpsc::channel(4);
     (sender, ChainRequests(Arc::new(Mutex::new(receiver))))
+}
+
+/// How long a question to the guard of capacity may take. It takes 3 heartbeats, and those before it as long.
+const LONGEST_QUESTION: Duration = Duration::from_secs(20);
+
+/// A question to the guard of capacity: whether VIPs may be withdrawn.
+#[derive(Debug)]
+pub struct GuardRequest {
+    /// Why.
+    pub kind: IntentKind,
+    /// The VIPs, and what they need. Those that are not announced now are not counted.
+    pub needs: BTreeMap<IpAddr, CapacityNeed>,
+    /// For how long the VIPs may still be announced after the permit was dropped.
+    pub hold: Duration,
+    /// The answer; or why not, as a sentence.
+    pub reply: oneshot::Sender<Result<GuardPermit, String>>,
+}
+
+/// That VIPs may be withdrawn now. It is dropped when they were, or when that has failed.
+#[derive(Debug)]
+pub struct GuardPermit {
+    _held: Option<oneshot::Sender<()>>,
+}
+
+impl GuardPermit {
+    /// A permit, and what resolves when it was dropped.
+    pub fn new() -> (GuardPermit, oneshot::Receiver<()>) {
+        let (held, dropped) = oneshot::channel();
+        (GuardPermit { _held: Some(held) }, dropped)
+    }
+
+    /// A permit for nothing: nobody has to know when it is dropped.
+    pub fn unneeded() -> GuardPermit {
+        GuardPermit { _held: None }
+    }
+}
+
+/// The questions. A restarted task continues with those that wait.
+#[derive(Debug, Clone)]
+pub struct GuardRequests(pub Arc<Mutex<mpsc::Receiver<GuardRequest>>>);
+
+/// A channel for questions.
+pub fn guard_requests() -> (mpsc::Sender<GuardRequest>, GuardRequests) {
+    let (sender, receiver) = mpsc::channel(4);
+    (sender, GuardRequests(Arc::new(Mutex::new(receiver))))
+}
+
+/// Asks whether VIPs may be withdrawn. If none of them needs anything, nobody is asked.
+///
+/// # Errors
+/// Why not, as a sentence without a full stop at the end.
+pub async fn permitted(
+    requests: &mpsc::Sender<GuardRequest>,
+    kind: IntentKind,
+    needs: BTreeMap<IpAddr, CapacityNeed>,
+    hold: Duration,
+) -> Result<GuardPermit, String> {
+    if needs.is_empty() {
+        return Ok(GuardPermit::unneeded());
+    }
+    let late = || "the other members of the chain could not be asked in time".to_owned();
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        requests.send(GuardRequest { kind, needs, hold, reply }).await.map_err(|_| late())?;
+        answer.await.map_err(|_| late())?
+    };
+    timeout(LONGEST_QUESTION, asked).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// With whom heartbeats are exchanged.
@@ -95,10 +162,8 @@ pub struct MemberReport {
     pub observation: MemberObservation,
     /// When its last heartbeat counted.
     pub last_heartbeat: Option<Instant>,
-    /// The states of its VIPs, as far as it has said them.
-    pub vips: Arc<BTreeMap<IpAddr, VipState>>,
-    /// Its intent.
-    pub intent: Option<Intent>,
+    /// The states of its VIPs, as far as it has said them, and its intent.
+    pub vips: SaidVips,
     /// Its answer to our intent.
     pub answer: Option<IntentAnswer>,
 }

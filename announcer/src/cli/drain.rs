@@ -46,7 +46,8 @@ pub(super) struct DrainArguments {
     /// How long connections may go on after the withdraw; without it, `deadline` of `[drain]`, or 5m.
     #[arg(long, value_name = "TIME", requires = "wait", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
-    /// Drain a router also if no other router would be sent a VIP, or extend the drain of another person. Only root may do it.
+    /// Drain also if no other router would be sent a VIP or too few other frontends would announce it (`min_announcers`), or extend the
+    /// drain of another person. Only root may do it.
     #[arg(long)]
     force: bool,
     /// The configuration with the names, for use while the daemon does not run.

@@ -10,7 +10,8 @@ use crate::control::api::Request;
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArguments {
-    /// Even if this withdraws every VIP, ends every session that carries a route to a VIP, or ends a drain.
+    /// Even if this withdraws every VIP or leaves too few frontends with one (`min_announcers`), ends every session that carries a route
+    /// to a VIP, or ends a drain.
     #[arg(long)]
     force: bool,
     /// Print what the reload would change, and change nothing.

@@ -30,7 +30,8 @@ pub(super) struct UpgradeArguments {
     /// Go back to the program that ran before the last upgrade.
     #[arg(long)]
     previous: bool,
-    /// Even if a router may take the pause for a failure (BFD), or if the running program cannot be kept for `--previous`.
+    /// Even if a router may take the pause for a failure (BFD), if too few other frontends announce a VIP (`min_announcers`), or if the
+    /// running program cannot be kept for `--previous`.
     #[arg(long)]
     force: bool,
     /// Print JSON, for programs.

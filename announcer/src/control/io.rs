@@ -33,7 +33,7 @@ use super::request::{Command, Job, Query, ReloadMode, job};
 use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
-use crate::chain::io::ChainRequest;
+use crate::chain::io::{ChainRequest, GuardRequest};
 use crate::chain::status::ChainStatus;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
@@ -109,6 +109,8 @@ pub struct ControlContext {
     pub chain: watch::Receiver<Arc<ChainStatus>>,
     /// The task that keeps the chain.
     pub chain_requests: mpsc::Sender<ChainRequest>,
+    /// The guard of capacity.
+    pub guard: mpsc::Sender<GuardRequest>,
     /// The state of the listener watch.
     pub listener_watch: watch::Receiver<listener::ListenerReport>,
     /// The state of the drain folder.

@@ -48,7 +48,7 @@ pub struct DrainOrder {
     /// The operator, if the socket would only show `root` (sudo).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// Drain also if no other router would be sent a VIP, or extend the drain of another person.
+    /// Drain also if no other router would be sent a VIP or too few other frontends would announce it, or extend the drain of another person.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// The drain ends after this many milliseconds.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::{GuardMember, GuardMembers, Need, WAIT_INTERVALS};
+use super::{CapacityNeed, GuardMember, GuardMembers, WAIT_INTERVALS};
 use crate::chain::heartbeat::{IntentKind, Presence, Verdict, VipState};
 use crate::chain::member::MemberState;
 use crate::model::ServiceName;
@@ -146,7 +146,7 @@ fn list(members: &[(IpAddr, NotCounted)]) -> String {
 /// until `until`. The members that are heard count if they have accepted, announce the VIP (also as the last choice), and have no intent
 /// for it themselves.
 pub fn may_withdraw(
-    needs: &BTreeMap<IpAddr, Need>,
+    needs: &BTreeMap<IpAddr, CapacityNeed>,
     number: NonZeroU32,
     until: Instant,
     members: &GuardMembers,
@@ -174,7 +174,9 @@ pub fn may_withdraw(
                 Err(NotCounted::NoAnswer)
             }
             VipState::Announced | VipState::LastChoice => Ok(()),
-            other => Err(NotCounted::State(other)),
+            other @ (VipState::Starting | VipState::Drained | VipState::NotAnnounced | VipState::Removed) => {
+                Err(NotCounted::State(other))
+            }
         };
         let others: Vec<(IpAddr, NotCounted)> =
             members.iter().filter_map(|(address, member)| Some((*address, counted(member).err()?))).collect();
@@ -193,7 +195,7 @@ pub fn may_withdraw(
 /// other. Members with the VIP as the last choice are not counted: their probes may fail too. When fewer than half of the members are
 /// heard, no VIP may be withdrawn.
 pub fn enough_others(
-    vips: &BTreeMap<IpAddr, (Need, Instant)>,
+    vips: &BTreeMap<IpAddr, (CapacityNeed, Instant)>,
     members: &GuardMembers,
     interval: Duration,
     now: Instant,
@@ -201,7 +203,7 @@ pub fn enough_others(
     if !half_is_heard(members, now) {
         return BTreeSet::new();
     }
-    let may = |(vip, (need, since)): (&IpAddr, &(Need, Instant))| {
+    let may = |(vip, (need, since)): (&IpAddr, &(CapacityNeed, Instant))| {
         let announces = |member: &&GuardMember| announces(member, *vip, now) == Ok(VipState::Announced);
         let announcers = members.values().filter(announces).count();
         (now >= *since + interval * WAIT_INTERVALS && is_enough(announcers, need.least)).then_some(*vip)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::CARRIED_INTERVALS;
 use crate::chain::heartbeat::{Intent, Start, VipState};
 
 /// The states of a member's VIPs, and its intent.
@@ -14,7 +15,8 @@ pub struct SaidVips {
     states: Arc<BTreeMap<IpAddr, VipState>>,
     /// The VIPs of an intent that has ended, or of another start, until a page says their states.
     unsettled: Arc<BTreeSet<IpAddr>>,
-    start: Option<Start>,
+    /// The start and the counter of the last heartbeat.
+    last: Option<(Start, u64)>,
     intent: Option<Intent>,
 }
 
@@ -22,16 +24,25 @@ impl SaidVips {
     /// Handles what a heartbeat that counted has said. Returns whether anything has changed.
     ///
     /// When a VIP is no longer in the intent, it may have been withdrawn, and the page that says so may have been lost. So its state is not
-    /// known until a page says it, and neither are the states of all VIPs after another start.
-    pub fn hear(&mut self, start: Start, intent: Option<Intent>, page: &[(IpAddr, VipState)]) -> bool {
+    /// known until a page says it. Neither are the states of all VIPs after another start, or if so many heartbeats were lost that a whole
+    /// intent may have been among them.
+    pub fn hear(
+        &mut self,
+        start: Start,
+        counter: u64,
+        intent: Option<Intent>,
+        page: &[(IpAddr, VipState)],
+    ) -> bool {
         let mut changed = self.intent != intent;
-        let restarted = self.start.replace(start).is_some_and(|before| before != start);
+        let gap = self.last.replace((start, counter)).is_some_and(|(last_start, last)| {
+            last_start != start || counter.saturating_sub(last) > u64::from(CARRIED_INTERVALS)
+        });
         let before = std::mem::replace(&mut self.intent, intent);
         let intent = self.intent.as_ref();
         let covered =
             |intent: Option<&Intent>, vip: IpAddr| intent.is_some_and(|intent| intent.scope.has(vip));
-        let ended = |vip: &&IpAddr| restarted || covered(before.as_ref(), **vip) && !covered(intent, **vip);
-        let ended: Vec<IpAddr> = match restarted || before.is_some() {
+        let ended = |vip: &&IpAddr| gap || covered(before.as_ref(), **vip) && !covered(intent, **vip);
+        let ended: Vec<IpAddr> = match gap || before.is_some() {
             true => self.states.keys().filter(ended).copied().collect(),
             false => Vec::new(),
         };

@@ -22,8 +22,8 @@ fn www() -> IpAddr {
     ip("192.0.2.80")
 }
 
-fn needs_of(least: u32) -> BTreeMap<IpAddr, Need> {
-    [(www(), Need { service: "www".parse().unwrap(), least })].into()
+fn needs_of(least: u32) -> BTreeMap<IpAddr, CapacityNeed> {
+    [(www(), CapacityNeed { service: "www".parse().unwrap(), least })].into()
 }
 
 fn intent(phase: IntentPhase, kind: IntentKind, vips: &[IpAddr]) -> Intent {
@@ -71,7 +71,7 @@ fn a_member(words: &str, now: Instant) -> GuardMember {
             other => panic!("{other}"),
         }
     }
-    member.vips.hear(Start::new(1).unwrap(), intended, &page);
+    member.vips.hear(Start::new(1).unwrap(), 0, intended, &page);
     member
 }
 
@@ -272,23 +272,28 @@ fn the_state_of_a_vip_is_not_known_after_an_intent_or_another_start() {
     let page = |state| [(www(), state)];
     let asked = || Some(intent(IntentPhase::Asked, IntentKind::Drain, &[www()]));
     let mut said = SaidVips::default();
-    assert!(!said.hear(one, None, &[(www(), VipState::Removed)]), "it was never there");
-    assert!(said.hear(one, None, &page(VipState::Announced)));
-    assert!(!said.hear(one, None, &page(VipState::Announced)));
-    assert!(said.hear(one, asked(), &[]));
+    assert!(!said.hear(one, 1, None, &[(www(), VipState::Removed)]), "it was never there");
+    assert!(said.hear(one, 2, None, &page(VipState::Announced)));
+    assert!(!said.hear(one, 3, None, &page(VipState::Announced)));
+    assert!(said.hear(one, 4, asked(), &[]));
     assert_eq!((said.state(www()), said.is_intended(www())), (Some(VipState::Announced), true));
-    assert!(said.hear(one, None, &[]));
+    assert!(said.hear(one, 5, None, &[]));
     assert_eq!(said.state(www()), None, "the intent has ended");
     assert_eq!(said.states().get(&www()), Some(&VipState::Announced), "for people it is what was said last");
-    assert!(said.hear(one, None, &page(VipState::Announced)));
+    assert!(said.hear(one, 6, None, &page(VipState::Announced)));
     assert_eq!(said.state(www()), Some(VipState::Announced));
-    assert!(said.hear(other, None, &[]));
+    assert!(said.hear(other, 7, None, &[]));
     assert_eq!(said.state(www()), None, "it has started again");
-    assert!(said.hear(other, asked(), &page(VipState::Announced)));
-    assert!(said.hear(other, None, &page(VipState::Drained)));
+    assert!(said.hear(other, 8, asked(), &page(VipState::Announced)));
+    assert!(said.hear(other, 9, None, &page(VipState::Drained)));
     assert_eq!(said.state(www()), Some(VipState::Drained));
-    assert!(said.hear(other, None, &page(VipState::Removed)));
+    assert!(said.hear(other, 10, None, &page(VipState::Removed)));
     assert_eq!(said.state(www()), None);
+    assert!(said.hear(other, 20, None, &page(VipState::Announced)));
+    assert!(!said.hear(other, 24, None, &[]), "3 heartbeats were lost, and an intent is in 4");
+    assert_eq!(said.state(www()), Some(VipState::Announced));
+    assert!(said.hear(other, 29, None, &[]));
+    assert_eq!(said.state(www()), None, "an intent may have been among the 4 that were lost");
 }
 
 #[test]
@@ -326,9 +331,11 @@ fn the_vips_of_a_prefix_are_withdrawn_together() {
         (&["192.0.2.25"], &["192.0.2.25"]),
         (&["192.0.2.90", "192.0.2.99"], &[]),
     ] {
-        let found = needs(&config, vips.iter().map(|vip| ip(vip)));
+        let vips = vips.iter().map(|vip| ip(vip)).collect();
+        let found = needs(&config, &withdrawn_together(&config, &vips));
         assert_eq!(found.into_keys().collect::<Vec<_>>(), want.iter().map(|vip| ip(vip)).collect::<Vec<_>>());
     }
+    assert_eq!(needs(&config, &[www()].into()), needs_of(2), "a reload may withdraw one alone");
     config.chain = None;
-    assert!(needs(&config, [www()]).is_empty());
+    assert!(needs(&config, &[www()].into()).is_empty());
 }

@@ -18,9 +18,9 @@ use tracing::{debug, info, warn};
 
 use super::neighbours::Neighbours;
 use super::{HeartbeatContent, HeartbeatOrder, HeartbeatReport, HeartbeatSettings, MemberReport};
+use crate::chain::guard::SaidVips;
 use crate::chain::heartbeat::{
-    AboutReceiver, Header, Heartbeat, HeartbeatDropReason, Intent, IntentAnswer, MAX_LENGTH, PageCursor,
-    Start, VipState, VipTable,
+    AboutReceiver, Answer, DropReason, Header, Heartbeat, MAX_LENGTH, PageCursor, Start, VipState, VipTable,
 };
 use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState};
 use crate::chain::ring::MemberObservation;
@@ -81,9 +81,8 @@ pub(super) async fn run(
 struct Peer {
     member: Member,
     cursor: PageCursor,
-    vips: Arc<BTreeMap<IpAddr, VipState>>,
-    intent: Option<Intent>,
-    answer: Option<IntentAnswer>,
+    vips: SaidVips,
+    answer: Option<Answer>,
 }
 
 struct Heartbeats {
@@ -180,8 +179,7 @@ impl Heartbeats {
             let peer = Peer {
                 member: Member::new(settings, start, now),
                 cursor: PageCursor::default(),
-                vips: Arc::default(),
-                intent: None,
+                vips: SaidVips::default(),
                 answer: None,
             };
             self.peers.insert(*member, peer);
@@ -242,23 +240,10 @@ impl Heartbeats {
             log(peer.member.address(), change);
         }
         self.changed |= change.is_some() || peer.member.said().copied() != before;
-        self.changed |= (&peer.intent, peer.answer) != (&heartbeat.intent, heartbeat.answer);
-        (peer.intent, peer.answer) = (heartbeat.intent, heartbeat.answer);
-        let news = |(vip, state): &&(IpAddr, VipState)| {
-            peer.vips.get(vip).map_or(*state != VipState::Removed, |known| known != state)
-        };
-        let news: Vec<(IpAddr, VipState)> = heartbeat.vips.iter().filter(news).copied().collect();
-        if !news.is_empty() {
-            self.changed = true;
-            let vips = Arc::make_mut(&mut peer.vips);
-            for (vip, state) in news {
-                if state == VipState::Removed {
-                    vips.remove(&vip);
-                } else {
-                    vips.insert(vip, state);
-                }
-            }
-        }
+        self.changed |= peer.answer != heartbeat.answer;
+        peer.answer = heartbeat.answer;
+        let Header { start, counter, .. } = heartbeat.header;
+        self.changed |= peer.vips.hear(start, counter, heartbeat.intent, &heartbeat.vips);
         Ok(())
     }
 
@@ -329,7 +314,6 @@ impl Heartbeats {
                 observation: MemberObservation::of(&peer.member, now),
                 last_heartbeat: peer.member.last_heartbeat(),
                 vips: peer.vips.clone(),
-                intent: peer.intent.clone(),
                 answer: peer.answer,
             };
             (*address, report)

@@ -15,6 +15,9 @@ use tracing::{info, warn};
 use super::ControlContext;
 use crate::bgp::fsm::StateName;
 use crate::bgp::plan::without_router;
+use crate::chain::guard;
+use crate::chain::heartbeat::IntentKind;
+use crate::chain::io::{GuardPermit, permitted};
 use crate::control::orders::{DrainJob, DrainWait, WaitStatus, undrain_notes};
 use crate::director::Standing;
 use crate::director::ask::{Ask, ask};
@@ -27,6 +30,8 @@ use crate::model::{Generation, PeerName};
 
 /// The time between two looks at something that does not report its changes, and between two reports of progress.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long the other members consider the VIPs as withdrawn after an order was done, if they are still announced.
+const HOLD: Duration = Duration::from_secs(2);
 /// How long the log waits for the effect of an order.
 const EFFECT: Duration = Duration::from_secs(600);
 
@@ -73,7 +78,9 @@ pub(super) async fn answer(
         refused(&owner, "drain", &why);
         return Err(DrainFailure::Refused(format!("error: {why}")));
     }
+    let permit = capacity(&order, force, context).await?;
     let applied = change(order, context).await?;
+    drop(permit);
     let mut notes = Vec::new();
     if is_timed && drain::io::clock().state == ClockState::Unsynchronised {
         notes.push(
@@ -107,6 +114,31 @@ pub(super) async fn answer(
         }
     }
     Ok(notes)
+}
+
+/// Asks the other members of the chain whether the VIPs of a drain may be withdrawn here.
+async fn capacity(
+    order: &DrainChange,
+    force: bool,
+    context: &ControlContext,
+) -> Result<GuardPermit, DrainFailure> {
+    let prepare = match order {
+        DrainChange::Drain { prepare, .. } if !force => *prepare,
+        DrainChange::Drain { .. }
+        | DrainChange::Withdraw { .. }
+        | DrainChange::Undrain { .. }
+        | DrainChange::Extend { .. } => return Ok(GuardPermit::unneeded()),
+    };
+    let config = context.configs.borrow().clone();
+    let covered = |service: &str, vip| order.targets().iter().any(|target| target.covers(service, vip));
+    let vips =
+        config.vips().filter(|(vip, of)| covered(of.name.as_str(), *vip)).map(|(vip, _)| vip).collect();
+    let needs = guard::needs(&config, &guard::withdrawn_together(&config, &vips));
+    permitted(&context.guard, IntentKind::Drain, needs, prepare + HOLD).await.map_err(|why| {
+        let why = format!("{why}; `--force` drains nevertheless");
+        refused(order.owner(), "drain", &why);
+        DrainFailure::Refused(format!("error: {why}"))
+    })
 }
 
 /// Logs an order that was refused before it reached the owner of the drain folder.

@@ -8,9 +8,10 @@
 //!
 //! The rules outlive the daemon. A file says what is installed, so that the next process says the same from its first heartbeat on.
 
+mod capacity;
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 use tracing::{error, info, warn};
 
+use self::capacity::CapacityKeeper;
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::{Fitness, Network};
 use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, NextHops, VipState};
 use crate::chain::io::key;
 use crate::chain::io::{
-    self as heartbeats, ChainRequest, ChainRequests, HeartbeatContent, HeartbeatLoop, HeartbeatOrder,
-    HeartbeatReport, HeartbeatSettings,
+    self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
+    HeartbeatOrder, HeartbeatReport, HeartbeatSettings,
     vxlan::{self, VxlanSettings},
 };
 use crate::chain::plan;
@@ -75,6 +77,10 @@ pub(in crate::daemon) struct ChainChannels {
     pub(in crate::daemon) vips: watch::Receiver<Arc<Vec<(IpAddr, VipState)>>>,
     pub(in crate::daemon) stop: watch::Receiver<ChainStop>,
     pub(in crate::daemon) requests: ChainRequests,
+    /// The questions to the guard of capacity.
+    pub(in crate::daemon) questions: GuardRequests,
+    /// The VIPs that enough other members announce.
+    pub(in crate::daemon) enough_others: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub(in crate::daemon) status: watch::Sender<Arc<ChainStatus>>,
     /// Whether sessions may begin: this host is in the rings, or it is not waited for any longer.
     pub(in crate::daemon) joined: watch::Sender<bool>,
@@ -87,7 +93,9 @@ pub(in crate::daemon) struct ChainChannels {
 pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
     let requests = channels.requests.clone();
     let mut requests = requests.0.lock().await; // the task before this one has ended
-    let mut keeper = ChainKeeper::start(&channels).await;
+    let questions = channels.questions.clone();
+    let mut questions = questions.0.lock().await;
+    let mut keeper = Keeper::start(&channels).await;
     loop {
         let stop = *channels.stop.borrow_and_update();
         let config = Arc::clone(&channels.configs.borrow_and_update());
@@ -98,7 +106,9 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
         {
             return keeper.end(&channels).await;
         }
-        let next = Instant::now() + if leaves.is_some() { Duration::from_millis(20) } else { keeper.wait() };
+        let now = Instant::now();
+        let next = now + if leaves.is_some() { Duration::from_millis(20) } else { keeper.wait() };
+        let next = keeper.capacity.due().map_or(next, |due| due.min(next));
         tokio::select! {
             report = next_report(&mut keeper.running) => match report {
                 Some(report) => keeper.report = report,
@@ -109,6 +119,8 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
                 }
             },
             Some(request) = requests.recv() => keeper.switch(request, &channels).await,
+            Some(question) = questions.recv(), if keeper.capacity.is_free() => keeper.capacity.ask(question),
+            () = keeper.capacity.permit_dropped() => {}
             changed = channels.configs.changed() => if changed.is_err() { return } else { keeper.key_read = None },
             changed = channels.network.changed() => if changed.is_err() { return },
             changed = channels.vips.changed() => if changed.is_err() { return },
@@ -157,6 +169,7 @@ struct ChainKeeper {
     running: Option<RunningLoop>,
     report: HeartbeatReport,
     rules: RuleKeeper,
+    capacity: CapacityKeeper,
     off: Option<OffOrder>,
     /// The keys that were read last.
     keys: Option<Keys>,
@@ -186,6 +199,7 @@ impl ChainKeeper {
             running: None,
             report: HeartbeatReport::default(),
             rules,
+            capacity: CapacityKeeper::new(),
             off,
             keys: None,
             key_problem: None,
@@ -216,6 +230,7 @@ impl ChainKeeper {
     ) -> Option<LeavingStep> {
         let Some(chain) = &config.chain else {
             self.dissolve(channels).await;
+            self.capacity.without_chain();
             channels.joined.send_replace(true);
             publish(channels, ChainStatus::default());
             return None;
@@ -234,6 +249,7 @@ impl ChainKeeper {
             if !network.links.is_empty() {
                 channels.joined.send_replace(true); // nobody can be waited for
             }
+            self.capacity.without_heartbeats(problems.first(), &channels.enough_others);
             let off = self.off.clone();
             publish(
                 channels,
@@ -286,12 +302,16 @@ impl ChainKeeper {
             services: ListDigest::of_services(&services),
         };
         let about = place.others.iter().map(|member| (*member, self.rules.about(*member)));
+        let vips = channels.vips.borrow().clone();
+        let members = capacity::members(&place.others, &self.report, chain.heartbeat);
+        let step = self.capacity.step(place.own, &members, &vips, config, now);
+        self.capacity.publish(&members, &vips, config, now, &channels.enough_others);
         let content = HeartbeatContent {
             facts,
             about: about.collect(),
-            vips: channels.vips.borrow().as_ref().clone(),
-            intent: None,
-            answers: BTreeMap::new(),
+            vips: vips.as_ref().clone(),
+            intent: step.intent,
+            answers: step.answers,
         };
         if let Some(running) = &mut self.running
             && running.content != content
@@ -302,7 +322,8 @@ impl ChainKeeper {
         }
         self.join(&own, &ring, &observations, settled, now, channels);
         let members = self.report.members.iter().map(|(address, member)| {
-            (*address, member_status(&member.observation, member.last_heartbeat, member.vips.clone()))
+            let vips = member.vips.states().clone();
+            (*address, member_status(&member.observation, member.last_heartbeat, vips))
         });
         publish(
             channels,

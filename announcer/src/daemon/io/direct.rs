@@ -1,6 +1,6 @@
 //! The director's task: it passes every fact to the director, publishes the decisions, and runs the wanted probes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +39,8 @@ pub(in crate::daemon) struct DirectorInputs {
     pub(in crate::daemon) listening: mpsc::Receiver<ListenerFact>,
     pub(in crate::daemon) vips: mpsc::Receiver<(IpAddr, Presence)>,
     pub(in crate::daemon) drains: mpsc::Receiver<drain::io::DrainFact>,
+    /// The VIPs that enough other members of the chain announce.
+    pub(in crate::daemon) enough_others: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
 }
 
 /// The counters of facts and changes.
@@ -166,6 +168,9 @@ pub(in crate::daemon) async fn direct(
                 }
                 facts.push(Fact::Drains(drains));
                 applied = waits.map(GenerationReply::Plain);
+            }
+            Ok(()) = inputs.enough_others.changed() => {
+                facts.push(Fact::EnoughOthers(inputs.enough_others.borrow_and_update().clone()));
             }
             _ = inputs.vips.recv_many(&mut vips, 1024) => {}
             _ = inputs.probed.recv_many(&mut probed, 1024) => {}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -17,13 +17,16 @@ use tracing::{info, warn};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
+use crate::chain::guard;
+use crate::chain::heartbeat::IntentKind;
+use crate::chain::io::{GuardPermit, GuardRequest, permitted};
 use crate::config::Config;
 use crate::config::io::{LoadedText, load, off_thread};
 use crate::control::api::{ErrorCode, Response};
 use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
 use crate::control::request::ReloadMode;
-use crate::daemon::vips_wanted;
+use crate::daemon::{addresses, vips_wanted};
 use crate::director::ask::{Ask, ask};
 use crate::fallback::Fallback;
 use crate::files::io::Files;
@@ -42,6 +45,8 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) configs: watch::Sender<Arc<Config>>,
     pub(in crate::daemon) wanted: watch::Sender<WantedVips>,
     pub(in crate::daemon) asks: mpsc::Sender<Ask>,
+    /// The guard of capacity.
+    pub(in crate::daemon) guard: mpsc::Sender<GuardRequest>,
     pub(in crate::daemon) identity: watch::Receiver<Identity>,
     pub(in crate::daemon) peers: watch::Receiver<Peers>,
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
@@ -56,6 +61,8 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) log_options: Vec<(&'static str, &'static str)>,
 }
 
+/// How long the other members consider the VIPs as withdrawn after a reload, if they are still announced.
+const HOLD: Duration = Duration::from_secs(2);
 /// The way out of a refusal.
 const FORCE: &str = "`announcer reload --force` makes the reload anyway";
 
@@ -149,14 +156,32 @@ impl Reloader {
             ReloadMode::Forced => {}
         }
         let force = mode == ReloadMode::Forced;
+        let permit = if force { GuardPermit::unneeded() } else { self.capacity(&old, &config).await? };
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation =
             applied.ok_or_else(ending)?.map_err(|refusal| refused(format!("error: {refusal}; {FORCE}")))?;
+        drop(permit);
         // The director comes first: facts about a VIP that it does not know are lost.
         self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());
         self.applied(text);
         Ok(Response::Done { notes })
+    }
+
+    /// Asks the other members of the chain whether the VIPs may be withdrawn that this configuration would withdraw.
+    async fn capacity(&self, old: &Arc<Config>, new: &Arc<Config>) -> Result<GuardPermit, Response> {
+        if guard::needs(old, &addresses(old)).is_empty() {
+            return Ok(GuardPermit::unneeded());
+        }
+        let preview = ask(&self.asks, |reply| Ask::Preview { config: new.clone(), reply }).await;
+        let preview = preview.ok_or_else(|| Response::error(ErrorCode::Ending, "announcer is ending"))?;
+        if preview.refusal().is_some() {
+            return Ok(GuardPermit::unneeded()); // the director refuses it
+        }
+        let withdrawn = preview.vips.iter().filter(|vip| vip.is_withdrawn()).map(|vip| vip.vip).collect();
+        permitted(&self.guard, IntentKind::Reload, guard::needs(old, &withdrawn), HOLD)
+            .await
+            .map_err(|why| Response::error(ErrorCode::Refused, format!("error: {why}; {FORCE}")))
     }
 
     /// The configuration with this text is applied. A fallback has ended.

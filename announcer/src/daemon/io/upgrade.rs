@@ -17,6 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use crate::chain::guard;
+use crate::chain::heartbeat::IntentKind;
+use crate::chain::io::{GuardPermit, GuardRequest, permitted};
+use crate::config::Config;
 use crate::control::api::{ErrorCode, Response};
 use crate::control::io::UpgradeRequest;
 use crate::fallback::Fallback;
@@ -55,6 +59,9 @@ pub(in crate::daemon) struct Upgrader {
     pub(in crate::daemon) asked: Programs,
     pub(in crate::daemon) descriptors: Descriptors,
     pub(in crate::daemon) last_state: LastState,
+    pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
+    /// The guard of capacity.
+    pub(in crate::daemon) guard: mpsc::Sender<GuardRequest>,
     /// The shortest detection time of BFD; `None`: there is no BFD session.
     pub(in crate::daemon) detection: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
     pub(in crate::daemon) config: PathBuf,
@@ -106,6 +113,8 @@ impl Upgrader {
         if !force {
             self.hooks_are_done().await?;
         }
+        // It is dropped if the program is not replaced; otherwise the intent ends with this program.
+        let _permit = if force { GuardPermit::unneeded() } else { self.capacity().await? };
         let _no_starts = (self.no_starts(&self.programs).await?, self.no_starts(&self.asked).await?);
         info!(version, program = %program.display(), "program is replaced, the process stays");
         // A signal that comes from now on is the next program's. One that came before is handled first: if it is a stop, the main loop
@@ -117,6 +126,15 @@ impl Upgrader {
         written.map_err(|error| format!("the state cannot be written: {error}"))?;
         execute(&program, &installed, &self.descriptors)
             .map_err(|error| format!("{named} cannot be executed: {}", files::sentence(&error)))
+    }
+
+    /// Asks the other members of the chain whether this host may fail: the next program may not come to announce the VIPs.
+    async fn capacity(&self) -> Result<GuardPermit, String> {
+        let config = self.configs.borrow().clone();
+        let needs = guard::needs(&config, &config.vips().map(|(vip, _)| vip).collect());
+        permitted(&self.guard, IntentKind::Upgrade, needs, Duration::ZERO)
+            .await
+            .map_err(|why| format!("{why}; `announcer upgrade --force` does it anyway"))
     }
 
     /// Whether no file system hangs: execve(2) waits until every thread has ended, and a thread that hangs in the kernel does not end.

@@ -80,6 +80,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         bfd: watch::channel(Arc::default()).1,
         chain: watch::channel(Arc::default()).1,
         chain_requests: mpsc::channel(1).0,
+        guard: mpsc::channel(1).0,
         listener_watch: watch::channel(listener::ListenerReport::default()).1,
         drains,
         drain_requests,

@@ -7,13 +7,14 @@ use fastrand::Rng;
 use super::*;
 
 const TICK: Duration = Duration::from_millis(5);
-const RUNS: u64 = 100;
+const RUNS: u64 = 40;
 
 /// A heartbeat on its way.
 #[derive(Clone)]
 struct Sent {
     arrives: Instant,
     from: usize,
+    counter: u64,
     intent: Option<Intent>,
     answer: Option<Answer>,
     page: Vec<(IpAddr, VipState)>,
@@ -26,7 +27,7 @@ enum Act {
     Withdraw(Instant, Vec<IpAddr>),
 }
 
-struct Host {
+struct DrainingHost {
     guard: Guard,
     others: GuardMembers,
     vips: BTreeMap<IpAddr, VipState>,
@@ -34,7 +35,7 @@ struct Host {
     act: Act,
     inbox: Vec<Sent>,
     next: Instant,
-    /// How many heartbeats to each other host were lost in a row, and which VIP the next one is about.
+    /// How many heartbeats to each other host were lost in a row, and how many were sent.
     lost: Vec<usize>,
     page: Vec<usize>,
     /// What it has asked for.
@@ -44,8 +45,10 @@ struct Host {
 struct Site {
     luck: Rng,
     now: Instant,
-    hosts: Vec<Host>,
+    hosts: Vec<DrainingHost>,
     least: u32,
+    /// How many heartbeats in a row are lost at most.
+    losses: usize,
     allowed: u32,
     refused: u32,
 }
@@ -70,10 +73,10 @@ impl Site {
             let known = |_| {
                 let mut known = a_member("unsaid", now);
                 let page: Vec<_> = vips.iter().map(|(vip, state)| (*vip, *state)).collect();
-                known.vips.hear(Start::new(1).unwrap(), None, &page);
+                known.vips.hear(Start::new(1).unwrap(), 0, None, &page);
                 known
             };
-            Host {
+            DrainingHost {
                 guard: Guard::new(number(luck.u32(1..))),
                 others: others.map(|other| (address(other), known(other))).collect(),
                 vips: vips.clone(),
@@ -87,7 +90,9 @@ impl Site {
             }
         };
         let hosts = (0..count).map(host).collect();
-        Site { luck, now, hosts, least, allowed: 0, refused: 0 }
+        // Of three in a row one arrives; and beyond what is required, members that are not heard for a second.
+        let losses = if seed.is_multiple_of(2) { 2 } else { 10 };
+        Site { luck, now, hosts, least, losses, allowed: 0, refused: 0 }
     }
 
     fn run(&mut self, seed: u64) {
@@ -101,7 +106,7 @@ impl Site {
                 self.send(own);
             }
             for index in 0..3 {
-                let announce = |host: &&Host| host.vips[&vip(index)] == VipState::Announced;
+                let announce = |host: &&DrainingHost| host.vips[&vip(index)] == VipState::Announced;
                 let announcers = self.hosts.iter().filter(announce).count();
                 assert!(
                     announcers >= self.least as usize,
@@ -117,11 +122,11 @@ impl Site {
     fn hear(&mut self, own: usize) {
         let (now, host) = (self.now, &mut self.hosts[own]);
         let arrived = host.inbox.extract_if(.., |sent| sent.arrives <= now).collect::<VecDeque<_>>();
-        for Sent { from, intent, answer, page, .. } in arrived {
+        for Sent { from, counter, intent, answer, page, .. } in arrived {
             let member = host.others.get_mut(&address(from)).unwrap();
             member.last_heartbeat = Some(now);
             member.answer = answer;
-            member.vips.hear(Start::new(1).unwrap(), intent, &page);
+            member.vips.hear(Start::new(1).unwrap(), counter, intent, &page);
         }
         for member in host.others.values_mut() {
             let silent = member.last_heartbeat.is_some_and(|at| now >= at + HEARTBEAT * 3);
@@ -144,7 +149,7 @@ impl Site {
         }
         host.wants = wanted.into_iter().filter(|vip| host.vips[vip] == VipState::Announced).collect();
         if !host.wants.is_empty() {
-            let need = Need { service: "www".parse().unwrap(), least: self.least };
+            let need = CapacityNeed { service: "www".parse().unwrap(), least: self.least };
             let needs = host.wants.iter().map(|vip| (*vip, need.clone())).collect();
             host.guard.ask(IntentKind::Drain, needs, HEARTBEAT, self.now);
         }
@@ -185,7 +190,7 @@ impl Site {
         }
     }
 
-    /// A heartbeat to each other host, about one VIP. Of three in a row to the same host, one arrives.
+    /// A heartbeat to each other host, about one VIP.
     fn send(&mut self, own: usize) {
         if self.now < self.hosts[own].next {
             return;
@@ -198,11 +203,12 @@ impl Site {
             let sent = Sent {
                 arrives: self.now + Duration::from_millis(self.luck.u64(0..=10)),
                 from: own,
+                counter: host.page[to] as u64,
                 intent: host.said.0.clone(),
                 answer: host.said.1.get(&address(to)).copied(),
                 page: vec![(told, host.vips[&told])],
             };
-            if host.lost[to] < 2 && self.luck.u8(0..3) != 0 {
+            if host.lost[to] < self.losses && self.luck.u8(0..3) != 0 {
                 host.lost[to] += 1;
                 continue;
             }
@@ -225,5 +231,5 @@ fn drains_never_leave_fewer_than_needed() {
         allowed += site.allowed;
         refused += site.refused;
     }
-    assert!(allowed > 500 && refused > 500, "the simulation tests something: {allowed} {refused}");
+    assert!(allowed > 200 && refused > 200, "the simulation tests something: {allowed} {refused}");
 }

@@ -83,7 +83,8 @@ fn running() -> Running {
         turns: Turns::new(Instant::now()),
         main_turns: MainTurns::new(),
     };
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains };
+    let enough_others = watch::Sender::default().subscribe();
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts.clone());
     let directing = tokio::spawn(direct(director, probes, inputs, rib, watched, observers, Box::new(|_| ())));
     let all = config.vips().map(|(vip, _)| vip).collect();

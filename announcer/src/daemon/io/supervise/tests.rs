@@ -202,7 +202,8 @@ fn director(
         turns,
         main_turns: MainTurns::new(),
     };
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains };
+    let enough_others = watch::Sender::default().subscribe();
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts);
     let rib = watch::Sender::new(Arc::new(LocRib::default()));
     tokio::spawn(async move {

@@ -90,10 +90,9 @@ impl Frontend {
 
 /// The text of a refusal.
 fn refusal(response: Response) -> String {
-    match response {
-        Response::Error(error) if error.code == ErrorCode::Refused => error.text,
-        other => panic!("it was not refused: {other:?}"),
-    }
+    let Response::Error(error) = response else { panic!("it was done") };
+    assert_eq!(error.code, ErrorCode::Refused, "{}", error.text);
+    error.text
 }
 
 /// Waits until the order is refused with this text. That it is refused is seen at once.

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::{CapacityNeed, GuardMember, GuardMembers, WAIT_INTERVALS};
-use crate::chain::heartbeat::{IntentKind, Presence, Verdict, VipState};
+use crate::chain::heartbeat::{IntentKind, IntentPhase, Presence, Verdict, VipState};
 use crate::chain::member::MemberState;
 use crate::model::ServiceName;
 
@@ -143,8 +143,8 @@ fn list(members: &[(IpAddr, NotCounted)]) -> String {
 }
 
 /// Whether these VIPs may be withdrawn here, as far as the members have answered the intent with this `number`. Answers are waited for
-/// until `until`. The members that are heard count if they have accepted, announce the VIP (also as the last choice), and have no intent
-/// for it themselves.
+/// until `until`. The members that are heard count if they have accepted, announce the VIP with its ordinary attributes, and have
+/// no intent for it themselves.
 pub fn may_withdraw(
     needs: &BTreeMap<IpAddr, CapacityNeed>,
     number: NonZeroU32,
@@ -169,14 +169,14 @@ pub fn may_withdraw(
         return Ruling::Wait(until);
     }
     let mut lacking = needs.iter().filter_map(|(vip, need)| {
-        let counted = |member: &GuardMember| match announces(member, *vip, now)? {
-            VipState::Announced | VipState::LastChoice if answer(member).is_none() => {
-                Err(NotCounted::NoAnswer)
+        let counted = |member: &GuardMember| {
+            announces(member, *vip, now)?;
+            if member.vips.is_intended(*vip)
+                && let Some(intent) = member.vips.intent()
+            {
+                return Err(NotCounted::Intends(intent.kind));
             }
-            VipState::Announced | VipState::LastChoice => Ok(()),
-            other @ (VipState::Starting | VipState::Drained | VipState::NotAnnounced | VipState::Removed) => {
-                Err(NotCounted::State(other))
-            }
+            answer(member).map(drop).ok_or(NotCounted::NoAnswer)
         };
         let others: Vec<(IpAddr, NotCounted)> =
             members.iter().filter_map(|(address, member)| Some((*address, counted(member).err()?))).collect();
@@ -204,8 +204,12 @@ pub fn enough_others(
         return BTreeSet::new();
     }
     let may = |(vip, (need, since)): (&IpAddr, &(CapacityNeed, Instant))| {
-        let announces = |member: &&GuardMember| announces(member, *vip, now) == Ok(VipState::Announced);
-        let announcers = members.values().filter(announces).count();
+        let stays = |member: &&GuardMember| {
+            let withdraws =
+                member.vips.intent().is_some_and(|intent| intent.phase == IntentPhase::CarriedOut);
+            announces(member, *vip, now).is_ok() && !(withdraws && member.vips.is_intended(*vip))
+        };
+        let announcers = members.values().filter(stays).count();
         (now >= *since + interval * WAIT_INTERVALS && is_enough(announcers, need.least)).then_some(*vip)
     };
     vips.iter().filter_map(may).collect()
@@ -215,8 +219,8 @@ fn is_enough(announcers: usize, least: u32) -> bool {
     announcers >= usize::try_from(least).unwrap_or(usize::MAX)
 }
 
-/// The state of a member's VIP, if it is known and stays.
-fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<VipState, NotCounted> {
+/// Whether a member announces a VIP, as far as is known. As the last choice does not count: its probes may fail.
+fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<(), NotCounted> {
     if !member.is_heard(now) {
         return Err(NotCounted::Unheard(member.state));
     }
@@ -224,10 +228,17 @@ fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<VipState
         Presence::Here => {}
         Presence::Leaving | Presence::Left => return Err(NotCounted::Leaving),
     }
-    if let Some(intent) = member.vips.intent().filter(|_| member.vips.is_intended(vip)) {
-        return Err(NotCounted::Intends(intent.kind));
+    match member.vips.state(vip) {
+        Some(VipState::Announced) => Ok(()),
+        Some(
+            other @ (VipState::Starting
+            | VipState::LastChoice
+            | VipState::Drained
+            | VipState::NotAnnounced
+            | VipState::Removed),
+        ) => Err(NotCounted::State(other)),
+        None => Err(NotCounted::NotSaid),
     }
-    member.vips.state(vip).ok_or(NotCounted::NotSaid)
 }
 
 fn unheard(members: &GuardMembers, now: Instant) -> Vec<(IpAddr, NotCounted)> {

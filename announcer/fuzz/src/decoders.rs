@@ -17,8 +17,8 @@ use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
 use announcer::bgp::resume::{SessionSnapshot, StoredOctets, prefixes_from_text};
 use announcer::bgp::wire::{self, Framer, Message};
 use announcer::chain::heartbeat::{
-    AboutReceiver, Facts, Families, Header, Heartbeat, Keys, ListDigest, MemberPresence, NextHops, Returned,
-    Returns, Start,
+    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatStart, Keys, ListDigest, MemberPresence,
+    NextHops, Returned, Returns,
 };
 use announcer::chain::member::{Member, MemberSettings};
 use announcer::config::{self, Config};
@@ -160,7 +160,7 @@ pub fn chain(octets: &[u8]) {
         let again = Heartbeat::decode(&heartbeat.encode(&KEYS), other, own, &KEYS);
         assert!(again.as_ref() == Ok(&heartbeat), "{heartbeat:?} is written otherwise");
     }
-    let start = |number: u8| Start::new(1 + u128::from(number));
+    let start = |number: u8| HeartbeatStart::new(1 + u128::from(number));
     let Some(ours) = start(255) else { return };
     let mut now = *BEGIN;
     let settings = MemberSettings { own, member: other, interval: Duration::from_millis(100) };

@@ -202,6 +202,7 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
         Standing::LastChoice(LastChoiceReason::Unhealthy(of_several)),
+        Standing::LastChoice(LastChoiceReason::TooFewOthers(failed.clone())),
         Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
         Standing::LastChoice(LastChoiceReason::Sibling(sibling)),
         Standing::LastChoice(LastChoiceReason::Leaving),
@@ -233,6 +234,7 @@ fn every_standing_of_a_vip_is_explained() {
             Standing::LastChoice(
                 LastChoiceReason::Backup
                 | LastChoiceReason::Unhealthy(_)
+                | LastChoiceReason::TooFewOthers(_)
                 | LastChoiceReason::Flapping(_)
                 | LastChoiceReason::Sibling(_)
                 | LastChoiceReason::Leaving,

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 pub use count::{CapacityRefusal, NotCounted, Ruling, enough_others, may_withdraw};
 pub use said::SaidVips;
 
-use super::heartbeat::{Answer, Intent, IntentKind, IntentPhase, IntentScope, Presence, Verdict};
+use super::heartbeat::{
+    Intent, IntentAnswer, IntentKind, IntentPhase, IntentScope, IntentVerdict, MemberPresence,
+};
 use super::member::MemberState;
 use crate::config::{Config, ServiceConfig};
 use crate::model::ServiceName;
@@ -55,11 +57,11 @@ pub struct GuardMember {
     /// The interval of its heartbeats.
     pub interval: Duration,
     /// Whether it stays.
-    pub presence: Presence,
+    pub presence: MemberPresence,
     /// The states of its VIPs.
     pub vips: SaidVips,
     /// Its answer to our intent.
-    pub answer: Option<Answer>,
+    pub answer: Option<IntentAnswer>,
 }
 
 impl GuardMember {
@@ -104,7 +106,7 @@ pub struct GuardStep {
     /// What our heartbeats say.
     pub intent: Option<Intent>,
     /// Our answers to the intents of the others.
-    pub answers: BTreeMap<IpAddr, Answer>,
+    pub answers: BTreeMap<IpAddr, IntentAnswer>,
     /// The answer to whoever has asked; `None`: nobody has, or it is not known yet. After `Ok`, [`Guard::carried_out`] is called.
     pub decided: Option<Result<(), CapacityRefusal>>,
     /// When the next step is due without news.
@@ -229,13 +231,14 @@ fn is_over(carried: &Carried, advertised: &impl Fn(IpAddr) -> bool, now: Instant
 }
 
 /// What we answer to the intent of a member. `ours`: our own intent after it was decided whether it is given up.
-pub fn answer_to(own: IpAddr, ours: Option<&Intent>, member: IpAddr, theirs: &Intent) -> Answer {
+pub fn answer_to(own: IpAddr, ours: Option<&Intent>, member: IpAddr, theirs: &Intent) -> IntentAnswer {
     let comes_first = |ours: &Intent| {
         let both = ours.phase == IntentPhase::Asked && theirs.phase == IntentPhase::Asked;
         both && own < member && ours.scope.overlaps(&theirs.scope)
     };
-    let verdict = if ours.is_some_and(comes_first) { Verdict::Refused } else { Verdict::Accepted };
-    Answer { number: theirs.number, verdict }
+    let verdict =
+        if ours.is_some_and(comes_first) { IntentVerdict::Refused } else { IntentVerdict::Accepted };
+    IntentAnswer { number: theirs.number, verdict }
 }
 
 /// What each of these VIPs needs. VIPs without `min_announcers` need nothing; without `[chain]` none does.

@@ -51,12 +51,12 @@ pub const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 
 /// The random number of one start of a daemon. Not zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Start(NonZeroU128);
+pub struct HeartbeatStart(NonZeroU128);
 
-impl Start {
+impl HeartbeatStart {
     /// From 128 random bits; `None` for zero, which means no start.
-    pub fn new(number: u128) -> Option<Start> {
-        NonZeroU128::new(number).map(Start)
+    pub fn new(number: u128) -> Option<HeartbeatStart> {
+        NonZeroU128::new(number).map(HeartbeatStart)
     }
 
     /// The number.
@@ -65,9 +65,9 @@ impl Start {
     }
 }
 
-impl fmt::Debug for Start {
+impl fmt::Debug for HeartbeatStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Start({:x})", self.0)
+        write!(f, "HeartbeatStart({:x})", self.0)
     }
 }
 
@@ -75,7 +75,7 @@ impl fmt::Debug for Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
     /// The start of the receiver.
-    pub start: Start,
+    pub start: HeartbeatStart,
     /// The highest counter within this start.
     pub counter: u64,
 }
@@ -92,7 +92,7 @@ pub struct Returns {
 
 impl Returns {
     /// The highest counter that is returned of this start.
-    pub fn counter_of(&self, start: Start) -> Option<u64> {
+    pub fn counter_of(&self, start: HeartbeatStart) -> Option<u64> {
         let both = self.accepted.into_iter().chain(self.heard);
         both.filter(|returned| returned.start == start).map(|returned| returned.counter).max()
     }
@@ -106,7 +106,7 @@ pub struct Header {
     /// The receiver's address as in `members`: a heartbeat cannot be reflected to another member.
     pub receiver: IpAddr,
     /// The sender's start.
-    pub start: Start,
+    pub start: HeartbeatStart,
     /// Grows by one with each heartbeat of this start to this receiver.
     pub counter: u64,
     /// What the sender has received from the receiver.
@@ -217,7 +217,7 @@ pub struct AboutReceiver {
 /// The state of a VIP on the sender, in the words of `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum VipState {
+pub enum MemberVipState {
     /// It is not announced yet.
     Starting,
     /// It is announced.
@@ -232,26 +232,26 @@ pub enum VipState {
     Removed,
 }
 
-impl VipState {
+impl MemberVipState {
     /// All of them, by their number in the datagram.
-    pub const ALL: [VipState; 6] = [
-        VipState::Starting,
-        VipState::Announced,
-        VipState::LastChoice,
-        VipState::Drained,
-        VipState::NotAnnounced,
-        VipState::Removed,
+    pub const ALL: [MemberVipState; 6] = [
+        MemberVipState::Starting,
+        MemberVipState::Announced,
+        MemberVipState::LastChoice,
+        MemberVipState::Drained,
+        MemberVipState::NotAnnounced,
+        MemberVipState::Removed,
     ];
 
     /// The word of `status`.
     pub fn word(self) -> &'static str {
         match self {
-            VipState::Starting => "starting",
-            VipState::Announced => "announced",
-            VipState::LastChoice => "last_choice",
-            VipState::Drained => "drained",
-            VipState::NotAnnounced => "not_announced",
-            VipState::Removed => "removed",
+            MemberVipState::Starting => "starting",
+            MemberVipState::Announced => "announced",
+            MemberVipState::LastChoice => "last_choice",
+            MemberVipState::Drained => "drained",
+            MemberVipState::NotAnnounced => "not_announced",
+            MemberVipState::Removed => "removed",
         }
     }
 }
@@ -353,13 +353,13 @@ pub struct IntentAnswer {
     /// The number of the intent.
     pub number: NonZeroU32,
     /// What the answer is.
-    pub verdict: Verdict,
+    pub verdict: IntentVerdict,
 }
 
 /// What a member answers to an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum IntentVerdict {
     /// It considers the VIPs as withdrawn from now on, and has given up an intent of its own for the same VIPs.
     Accepted,
     /// It has an intent of its own for the same VIPs, which comes first.
@@ -380,7 +380,7 @@ pub struct Heartbeat {
     /// The sender's intent.
     pub intent: Option<Intent>,
     /// A page of the sender's VIPs: [`VipTable::page`] gives it. Pages that are too long are cut by [`Heartbeat::encode`].
-    pub vips: Vec<(IpAddr, VipState)>,
+    pub vips: Vec<(IpAddr, MemberVipState)>,
 }
 
 /// Why a received heartbeat does not count. The first that applies.

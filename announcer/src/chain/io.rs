@@ -23,8 +23,10 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::chain::guard::{CapacityNeed, SaidVips};
-use crate::chain::heartbeat::{AboutReceiver, Answer, DropReason, Facts, Intent, IntentKind, Keys, VipState};
-use crate::chain::ring::Observation;
+use crate::chain::heartbeat::{
+    AboutReceiver, Facts, HeartbeatDropReason, Intent, IntentAnswer, IntentKind, Keys, MemberVipState,
+};
+use crate::chain::ring::MemberObservation;
 use crate::chain::status::OffOrder;
 use crate::realtime::io::RealtimeThread;
 
@@ -139,7 +141,7 @@ pub struct HeartbeatContent {
     /// To each member about itself.
     pub about: BTreeMap<IpAddr, AboutReceiver>,
     /// The states of our VIPs.
-    pub vips: Vec<(IpAddr, VipState)>,
+    pub vips: Vec<(IpAddr, MemberVipState)>,
     /// Our intent.
     pub intent: Option<Intent>,
     /// The answers to the intents of the others.

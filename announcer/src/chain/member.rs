@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::heartbeat::{
-    AboutReceiver, Facts, Header, Heartbeat, HeartbeatDropReason, MemberPresence, Returned, Returns, Start,
+    AboutReceiver, Facts, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, MemberPresence, Returned,
+    Returns,
 };
 
 /// A heartbeat counts only if it returns one of our last heartbeats, of which there are this many. A recorded one is of no use after
@@ -137,7 +138,7 @@ pub struct Said {
 /// The last heartbeat that counted.
 #[derive(Debug, Clone, Copy)]
 struct Accepted {
-    start: Start,
+    start: HeartbeatStart,
     counter: u64,
     /// When.
     at: Instant,
@@ -172,7 +173,7 @@ enum Life {
 #[derive(Debug, Clone)]
 pub struct Member {
     settings: MemberSettings,
-    start: Start,
+    start: HeartbeatStart,
     /// The counter of the last heartbeat that we sent; 0: none.
     counter: u64,
     accepted: Option<Accepted>,
@@ -192,7 +193,7 @@ pub struct Member {
 impl Member {
     /// A member that was not heard yet. `start` is random and new for each call: counters begin anew, and a member that was removed from the
     /// list and added again would drop them within the former start.
-    pub fn new(settings: MemberSettings, start: Start, now: Instant) -> Self {
+    pub fn new(settings: MemberSettings, start: HeartbeatStart, now: Instant) -> Self {
         Member {
             settings,
             start,

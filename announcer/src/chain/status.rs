@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::heartbeat::{Facts, HeartbeatDropReason, MemberPresence, VipState};
+use super::heartbeat::{Facts, HeartbeatDropReason, MemberPresence, MemberVipState};
 use super::member::MemberState;
 use super::ring::{MemberObservation, Ring};
 use super::rules::counters::ChainCounters;
@@ -38,7 +38,7 @@ pub struct MemberStatus {
     /// What it said last.
     pub facts: Option<Facts>,
     /// The states of its VIPs.
-    pub vips: Arc<BTreeMap<IpAddr, VipState>>,
+    pub vips: Arc<BTreeMap<IpAddr, MemberVipState>>,
 }
 
 /// The state of the chain.
@@ -141,7 +141,7 @@ impl ChainStatus {
 pub fn member_status(
     observation: &MemberObservation,
     last_heartbeat: Option<Instant>,
-    vips: Arc<BTreeMap<IpAddr, VipState>>,
+    vips: Arc<BTreeMap<IpAddr, MemberVipState>>,
 ) -> MemberStatus {
     MemberStatus {
         state: observation.state,

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use announcer::chain::heartbeat::{
-    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, ListDigest, MemberPresence,
-    NextHops, Start,
+    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, ListDigest,
+    MemberPresence, NextHops,
 };
 use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDOW};
 use announcer::chain::ring::{
@@ -185,7 +185,7 @@ impl Host {
         for member in others {
             let settings = MemberSettings { own, member, interval: INTERVAL };
             daemon.members.entry(member).or_insert_with(|| {
-                Member::new(settings, Start::new(world.luck.u128(1..)).unwrap(), world.now)
+                Member::new(settings, HeartbeatStart::new(world.luck.u128(1..)).unwrap(), world.now)
             });
         }
         self.turn(world)

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::{CapacityNeed, GuardMember, GuardMembers, WAIT_INTERVALS};
-use crate::chain::heartbeat::{IntentKind, IntentPhase, Presence, Verdict, VipState};
+use crate::chain::heartbeat::{IntentKind, IntentPhase, IntentVerdict, MemberPresence, MemberVipState};
 use crate::chain::member::MemberState;
 use crate::model::ServiceName;
 
@@ -38,7 +38,7 @@ pub enum NotCounted {
     /// It has said nothing about the VIP, or its state may have changed since.
     NotSaid,
     /// Its state.
-    State(VipState),
+    State(MemberVipState),
 }
 
 impl fmt::Display for NotCounted {
@@ -56,11 +56,11 @@ impl fmt::Display for NotCounted {
             NotCounted::Intends(IntentKind::Upgrade) => "is being upgraded",
             NotCounted::NoAnswer => "has not answered",
             NotCounted::NotSaid => "its state is not known",
-            NotCounted::State(VipState::Starting) => "starts",
-            NotCounted::State(VipState::Drained) => "drained",
-            NotCounted::State(VipState::LastChoice) => "last choice",
-            NotCounted::State(VipState::NotAnnounced | VipState::Removed) => "not announced",
-            NotCounted::State(VipState::Announced) => "announced",
+            NotCounted::State(MemberVipState::Starting) => "starts",
+            NotCounted::State(MemberVipState::Drained) => "drained",
+            NotCounted::State(MemberVipState::LastChoice) => "last choice",
+            NotCounted::State(MemberVipState::NotAnnounced | MemberVipState::Removed) => "not announced",
+            NotCounted::State(MemberVipState::Announced) => "announced",
         })
     }
 }
@@ -161,7 +161,8 @@ pub fn may_withdraw(
         member.answer.filter(|answer| answer.number == number).map(|answer| answer.verdict)
     };
     let heard = || members.iter().filter(|(_, member)| member.is_heard(now));
-    if let Some((member, theirs)) = heard().find(|(_, member)| answer(member) == Some(Verdict::Refused)) {
+    if let Some((member, theirs)) = heard().find(|(_, member)| answer(member) == Some(IntentVerdict::Refused))
+    {
         let kind = theirs.vips.intent().map(|intent| intent.kind);
         return Ruling::Refused(CapacityRefusal::OtherComesFirst { member: *member, kind });
     }
@@ -225,17 +226,17 @@ fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<(), NotC
         return Err(NotCounted::Unheard(member.state));
     }
     match member.presence {
-        Presence::Here => {}
-        Presence::Leaving | Presence::Left => return Err(NotCounted::Leaving),
+        MemberPresence::Here => {}
+        MemberPresence::Leaving | MemberPresence::Left => return Err(NotCounted::Leaving),
     }
     match member.vips.state(vip) {
-        Some(VipState::Announced) => Ok(()),
+        Some(MemberVipState::Announced) => Ok(()),
         Some(
-            other @ (VipState::Starting
-            | VipState::LastChoice
-            | VipState::Drained
-            | VipState::NotAnnounced
-            | VipState::Removed),
+            other @ (MemberVipState::Starting
+            | MemberVipState::LastChoice
+            | MemberVipState::Drained
+            | MemberVipState::NotAnnounced
+            | MemberVipState::Removed),
         ) => Err(NotCounted::State(other)),
         None => Err(NotCounted::NotSaid),
     }

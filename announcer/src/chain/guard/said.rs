@@ -7,16 +7,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::CARRIED_INTERVALS;
-use crate::chain::heartbeat::{Intent, Start, VipState};
+use crate::chain::heartbeat::{HeartbeatStart, Intent, MemberVipState};
 
 /// The states of a member's VIPs, and its intent.
 #[derive(Debug, Clone, Default)]
 pub struct SaidVips {
-    states: Arc<BTreeMap<IpAddr, VipState>>,
+    states: Arc<BTreeMap<IpAddr, MemberVipState>>,
     /// The VIPs of an intent that has ended, or of another start, until a page says their states.
     unsettled: Arc<BTreeSet<IpAddr>>,
     /// The start and the counter of the last heartbeat.
-    last: Option<(Start, u64)>,
+    last: Option<(HeartbeatStart, u64)>,
     intent: Option<Intent>,
 }
 
@@ -28,10 +28,10 @@ impl SaidVips {
     /// intent may have been among them.
     pub fn hear(
         &mut self,
-        start: Start,
+        start: HeartbeatStart,
         counter: u64,
         intent: Option<Intent>,
-        page: &[(IpAddr, VipState)],
+        page: &[(IpAddr, MemberVipState)],
     ) -> bool {
         let mut changed = self.intent != intent;
         let gap = self.last.replace((start, counter)).is_some_and(|(last_start, last)| {
@@ -57,8 +57,8 @@ impl SaidVips {
             }
             let known = self.states.get(vip);
             match (*state, known) {
-                (VipState::Removed, None) => {}
-                (VipState::Removed, Some(_)) => {
+                (MemberVipState::Removed, None) => {}
+                (MemberVipState::Removed, Some(_)) => {
                     changed = true;
                     Arc::make_mut(&mut self.states).remove(vip);
                 }
@@ -73,12 +73,12 @@ impl SaidVips {
     }
 
     /// The states as they were said last.
-    pub fn states(&self) -> &Arc<BTreeMap<IpAddr, VipState>> {
+    pub fn states(&self) -> &Arc<BTreeMap<IpAddr, MemberVipState>> {
         &self.states
     }
 
     /// The state of a VIP; `None`: it was not said, or may have changed since.
-    pub fn state(&self, vip: IpAddr) -> Option<VipState> {
+    pub fn state(&self, vip: IpAddr) -> Option<MemberVipState> {
         let vip = vip.to_canonical();
         self.states.get(&vip).copied().filter(|_| !self.unsettled.contains(&vip))
     }

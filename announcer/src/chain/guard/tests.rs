@@ -1,5 +1,5 @@
 use super::*;
-use crate::chain::heartbeat::{Start, VipState};
+use crate::chain::heartbeat::{HeartbeatStart, MemberVipState};
 
 mod simulation;
 
@@ -37,19 +37,19 @@ fn a_member(words: &str, now: Instant) -> GuardMember {
         state: MemberState::Alive,
         last_heartbeat: Some(now),
         interval: HEARTBEAT,
-        presence: Presence::Here,
+        presence: MemberPresence::Here,
         vips: SaidVips::default(),
         answer: None,
     };
-    let answer = |number, verdict| Some(Answer { number, verdict });
-    let (mut page, mut intended) = (vec![(www(), VipState::Announced)], None);
+    let answer = |number, verdict| Some(IntentAnswer { number, verdict });
+    let (mut page, mut intended) = (vec![(www(), MemberVipState::Announced)], None);
     for word in words.split_whitespace() {
         match word {
             "announced" => {}
-            "last" => page = vec![(www(), VipState::LastChoice)],
-            "drained" => page = vec![(www(), VipState::Drained)],
-            "not" => page = vec![(www(), VipState::NotAnnounced)],
-            "starting" => page = vec![(www(), VipState::Starting)],
+            "last" => page = vec![(www(), MemberVipState::LastChoice)],
+            "drained" => page = vec![(www(), MemberVipState::Drained)],
+            "not" => page = vec![(www(), MemberVipState::NotAnnounced)],
+            "starting" => page = vec![(www(), MemberVipState::Starting)],
             "unsaid" => page = Vec::new(),
             "dead" => member.state = MemberState::Dead,
             "unknown" => member.state = MemberState::Unknown,
@@ -59,10 +59,10 @@ fn a_member(words: &str, now: Instant) -> GuardMember {
                 member.last_heartbeat = Some(now - HEARTBEAT * 3);
             }
             "left" => member.state = MemberState::Left,
-            "leaving" => member.presence = Presence::Leaving,
-            "accepts" => member.answer = answer(number(1), Verdict::Accepted),
-            "accepts-4" => member.answer = answer(number(4), Verdict::Accepted),
-            "refuses" => member.answer = answer(number(1), Verdict::Refused),
+            "leaving" => member.presence = MemberPresence::Leaving,
+            "accepts" => member.answer = answer(number(1), IntentVerdict::Accepted),
+            "accepts-4" => member.answer = answer(number(4), IntentVerdict::Accepted),
+            "refuses" => member.answer = answer(number(1), IntentVerdict::Refused),
             "asks" => intended = Some(intent(IntentPhase::Asked, IntentKind::Upgrade, &[www()])),
             "asks-mail" => {
                 intended = Some(intent(IntentPhase::Asked, IntentKind::Drain, &[ip("192.0.2.25")]));
@@ -71,7 +71,7 @@ fn a_member(words: &str, now: Instant) -> GuardMember {
             other => panic!("{other}"),
         }
     }
-    member.vips.hear(Start::new(1).unwrap(), 0, intended, &page);
+    member.vips.hear(HeartbeatStart::new(1).unwrap(), 0, intended, &page);
     member
 }
 
@@ -191,12 +191,12 @@ fn other_vips_with_too_few_announcers_are_counted() {
 fn of_two_questions_about_the_same_vip_the_lower_address_comes_first() {
     let now = Instant::now();
     for (own, words, gives_up, verdict) in [
-        (11, "accepts asks", false, Verdict::Refused),
-        (11, "accepts asks-mail", false, Verdict::Accepted),
-        (11, "accepts carries", false, Verdict::Accepted),
-        (99, "accepts asks", true, Verdict::Accepted),
-        (99, "accepts asks-mail", false, Verdict::Accepted),
-        (99, "accepts carries", false, Verdict::Accepted),
+        (11, "accepts asks", false, IntentVerdict::Refused),
+        (11, "accepts asks-mail", false, IntentVerdict::Accepted),
+        (11, "accepts carries", false, IntentVerdict::Accepted),
+        (99, "accepts asks", true, IntentVerdict::Accepted),
+        (99, "accepts asks-mail", false, IntentVerdict::Accepted),
+        (99, "accepts carries", false, IntentVerdict::Accepted),
     ] {
         let mut members = a_site(&[words, "accepts"], now);
         members.insert(member(14), a_member("announced", now)); // who has not answered yet
@@ -205,7 +205,7 @@ fn of_two_questions_about_the_same_vip_the_lower_address_comes_first() {
         let step = guard.step(member(own), &members, |_| true, HEARTBEAT, now);
         assert_eq!(step.decided.is_some(), gives_up, "{own} {words}");
         assert_eq!(step.intent.is_none(), gives_up, "{own} {words}");
-        assert_eq!(step.answers[&member(12)], Answer { number: number(5), verdict }, "{own} {words}");
+        assert_eq!(step.answers[&member(12)], IntentAnswer { number: number(5), verdict }, "{own} {words}");
     }
 }
 
@@ -268,30 +268,34 @@ fn a_question_after_another_covers_both() {
 
 #[test]
 fn the_state_of_a_vip_is_not_known_after_an_intent_or_another_start() {
-    let (one, other) = (Start::new(1).unwrap(), Start::new(2).unwrap());
+    let (one, other) = (HeartbeatStart::new(1).unwrap(), HeartbeatStart::new(2).unwrap());
     let page = |state| [(www(), state)];
     let asked = || Some(intent(IntentPhase::Asked, IntentKind::Drain, &[www()]));
     let mut said = SaidVips::default();
-    assert!(!said.hear(one, 1, None, &[(www(), VipState::Removed)]), "it was never there");
-    assert!(said.hear(one, 2, None, &page(VipState::Announced)));
-    assert!(!said.hear(one, 3, None, &page(VipState::Announced)));
+    assert!(!said.hear(one, 1, None, &[(www(), MemberVipState::Removed)]), "it was never there");
+    assert!(said.hear(one, 2, None, &page(MemberVipState::Announced)));
+    assert!(!said.hear(one, 3, None, &page(MemberVipState::Announced)));
     assert!(said.hear(one, 4, asked(), &[]));
-    assert_eq!((said.state(www()), said.is_intended(www())), (Some(VipState::Announced), true));
+    assert_eq!((said.state(www()), said.is_intended(www())), (Some(MemberVipState::Announced), true));
     assert!(said.hear(one, 5, None, &[]));
     assert_eq!(said.state(www()), None, "the intent has ended");
-    assert_eq!(said.states().get(&www()), Some(&VipState::Announced), "for people it is what was said last");
-    assert!(said.hear(one, 6, None, &page(VipState::Announced)));
-    assert_eq!(said.state(www()), Some(VipState::Announced));
+    assert_eq!(
+        said.states().get(&www()),
+        Some(&MemberVipState::Announced),
+        "for people it is what was said last"
+    );
+    assert!(said.hear(one, 6, None, &page(MemberVipState::Announced)));
+    assert_eq!(said.state(www()), Some(MemberVipState::Announced));
     assert!(said.hear(other, 7, None, &[]));
     assert_eq!(said.state(www()), None, "it has started again");
-    assert!(said.hear(other, 8, asked(), &page(VipState::Announced)));
-    assert!(said.hear(other, 9, None, &page(VipState::Drained)));
-    assert_eq!(said.state(www()), Some(VipState::Drained));
-    assert!(said.hear(other, 10, None, &page(VipState::Removed)));
+    assert!(said.hear(other, 8, asked(), &page(MemberVipState::Announced)));
+    assert!(said.hear(other, 9, None, &page(MemberVipState::Drained)));
+    assert_eq!(said.state(www()), Some(MemberVipState::Drained));
+    assert!(said.hear(other, 10, None, &page(MemberVipState::Removed)));
     assert_eq!(said.state(www()), None);
-    assert!(said.hear(other, 20, None, &page(VipState::Announced)));
+    assert!(said.hear(other, 20, None, &page(MemberVipState::Announced)));
     assert!(!said.hear(other, 24, None, &[]), "3 heartbeats were lost, and an intent is in 4");
-    assert_eq!(said.state(www()), Some(VipState::Announced));
+    assert_eq!(said.state(www()), Some(MemberVipState::Announced));
     assert!(said.hear(other, 29, None, &[]));
     assert_eq!(said.state(www()), None, "an intent may have been among the 4 that were lost");
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::keys::{HMAC_LENGTH, Keys};
 use super::{
-    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, INTERVALS, Intent, IntentAnswer,
-    IntentKind, IntentPhase, IntentScope, ListDigest, MAX_LENGTH, MemberPresence, NextHops, Returned,
-    Returns, Start, Verdict, VipState,
+    AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, INTERVALS,
+    Intent, IntentAnswer, IntentKind, IntentPhase, IntentScope, IntentVerdict, ListDigest, MAX_LENGTH,
+    MemberPresence, MemberVipState, NextHops, Returned, Returns,
 };
 
 const MAGIC: [u8; 4] = *b"anch";
@@ -36,7 +36,7 @@ impl Heartbeat {
     /// The datagram, at most [`MAX_LENGTH`] octets, signed with the first key. VIP states that do not fit are left out, and so are
     /// those of addresses beyond 255 of a family.
     pub fn encode(&self, keys: &Keys) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(MAX_LENGTH));
+        let mut out = OctetWriter(Vec::with_capacity(MAX_LENGTH));
         out.octets(&MAGIC);
         out.octets(&[VERSION]);
         self.header_and_facts(&mut out);
@@ -51,7 +51,7 @@ impl Heartbeat {
         keys.sign(out.0)
     }
 
-    fn header_and_facts(&self, out: &mut Writer) {
+    fn header_and_facts(&self, out: &mut OctetWriter) {
         let (header, facts) = (&self.header, &self.facts);
         let about = &self.about_receiver;
         let presence = match facts.presence {
@@ -118,10 +118,10 @@ impl Heartbeat {
 }
 
 /// The VIP states that fit into this many octets, in their order.
-fn fitting(vips: &[(IpAddr, VipState)], room: usize) -> Vec<(IpAddr, VipState)> {
+fn fitting(vips: &[(IpAddr, MemberVipState)], room: usize) -> Vec<(IpAddr, MemberVipState)> {
     let mut left = room.saturating_sub(2);
     let (mut v4, mut v6) = (0, 0);
-    let fits = |(vip, _): &&(IpAddr, VipState)| {
+    let fits = |(vip, _): &&(IpAddr, MemberVipState)| {
         let count = if vip.is_ipv4() { &mut v4 } else { &mut v6 };
         let octets = width(*vip) + 1;
         let fits = octets <= left && *count < u8::MAX;
@@ -138,28 +138,28 @@ fn bits(families: Families) -> u16 {
     u16::from(families.v4) | u16::from(families.v6) << 1
 }
 
-fn number(state: VipState) -> u8 {
+fn number(state: MemberVipState) -> u8 {
     match state {
-        VipState::Starting => 0,
-        VipState::Announced => 1,
-        VipState::LastChoice => 2,
-        VipState::Drained => 3,
-        VipState::NotAnnounced => 4,
-        VipState::Removed => 5,
+        MemberVipState::Starting => 0,
+        MemberVipState::Announced => 1,
+        MemberVipState::LastChoice => 2,
+        MemberVipState::Drained => 3,
+        MemberVipState::NotAnnounced => 4,
+        MemberVipState::Removed => 5,
     }
 }
 
-struct Writer(Vec<u8>);
+struct OctetWriter(Vec<u8>);
 
-impl Writer {
+impl OctetWriter {
     fn octets(&mut self, octets: &[u8]) {
         self.0.extend(octets);
     }
 
     fn answer(&mut self, answer: Option<IntentAnswer>) {
         let verdict = answer.map_or(0, |answer| match answer.verdict {
-            Verdict::Accepted => 1,
-            Verdict::Refused => 2,
+            IntentVerdict::Accepted => 1,
+            IntentVerdict::Refused => 2,
         });
         self.octets(&[verdict]);
         self.octets(&answer.map_or(0, |answer| answer.number.get()).to_be_bytes());
@@ -190,7 +190,7 @@ impl Writer {
     }
 
     /// The IPv4 addresses, then the IPv6 addresses; at most 255 of each, which the callers ensure.
-    fn list<T>(&mut self, items: &[T], address: fn(&T) -> IpAddr, behind: fn(&mut Writer, &T)) {
+    fn list<T>(&mut self, items: &[T], address: fn(&T) -> IpAddr, behind: fn(&mut OctetWriter, &T)) {
         for v4 in [true, false] {
             let of_family = || items.iter().filter(|item| address(item).is_ipv4() == v4).take(u8::MAX.into());
             self.octets(&[u8::try_from(of_family().count()).unwrap_or(u8::MAX)]);
@@ -231,8 +231,8 @@ impl Reader<'_> {
         self.take::<16>().map(|octets| IpAddr::from(octets).to_canonical())
     }
 
-    fn start(&mut self) -> Result<Option<Start>, HeartbeatDropReason> {
-        self.take().map(|octets| Start::new(u128::from_be_bytes(octets)))
+    fn start(&mut self) -> Result<Option<HeartbeatStart>, HeartbeatDropReason> {
+        self.take().map(|octets| HeartbeatStart::new(u128::from_be_bytes(octets)))
     }
 
     fn returned(&mut self) -> Result<Option<Returned>, HeartbeatDropReason> {
@@ -275,7 +275,7 @@ impl Reader<'_> {
         let (answer, intent) = (self.answer()?, self.intent()?);
         let vips = self.list(|reader| {
             let number = usize::from(reader.octet()?);
-            VipState::ALL.get(number).copied().ok_or(HeartbeatDropReason::Value)
+            MemberVipState::ALL.get(number).copied().ok_or(HeartbeatDropReason::Value)
         })?;
         Ok(Heartbeat { header, facts, about_receiver, answer, intent, vips })
     }
@@ -283,8 +283,8 @@ impl Reader<'_> {
     fn answer(&mut self) -> Result<Option<IntentAnswer>, HeartbeatDropReason> {
         let verdict = match self.octet()? {
             0 => None,
-            1 => Some(Verdict::Accepted),
-            2 => Some(Verdict::Refused),
+            1 => Some(IntentVerdict::Accepted),
+            2 => Some(IntentVerdict::Refused),
             _ => return Err(HeartbeatDropReason::Value),
         };
         match (verdict, NonZeroU32::new(self.number()?)) {

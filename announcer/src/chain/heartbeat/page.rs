@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 
-use super::VipState;
+use super::MemberVipState;
 use super::octets::width;
 
 /// In how many pages a change is, beside the rotation.
@@ -27,7 +27,7 @@ const MAX_REMOVED: usize = 1000;
 /// The states of our VIPs.
 #[derive(Debug, Clone, Default)]
 pub struct VipTable {
-    vips: BTreeMap<IpAddr, (VipState, u64)>,
+    vips: BTreeMap<IpAddr, (MemberVipState, u64)>,
     /// The last change of each VIP, by its number. Numbers begin at 1.
     changes: BTreeMap<u64, IpAddr>,
     last: u64,
@@ -43,21 +43,21 @@ pub struct PageCursor {
 }
 
 impl VipTable {
-    /// Sets all VIPs and their states. A VIP that is missing here is told as [`VipState::Removed`]. Returns whether a state has changed:
+    /// Sets all VIPs and their states. A VIP that is missing here is told as [`MemberVipState::Removed`]. Returns whether a state has changed:
     /// then heartbeats should be sent at once.
-    pub fn set(&mut self, states: impl IntoIterator<Item = (IpAddr, VipState)>) -> bool {
+    pub fn set(&mut self, states: impl IntoIterator<Item = (IpAddr, MemberVipState)>) -> bool {
         let before = self.last;
-        let states: BTreeMap<IpAddr, VipState> =
+        let states: BTreeMap<IpAddr, MemberVipState> =
             states.into_iter().map(|(vip, state)| (vip.to_canonical(), state)).collect();
         let gone: Vec<IpAddr> = self.vips.keys().filter(|vip| !states.contains_key(vip)).copied().collect();
-        for (vip, state) in gone.into_iter().map(|vip| (vip, VipState::Removed)).chain(states) {
+        for (vip, state) in gone.into_iter().map(|vip| (vip, MemberVipState::Removed)).chain(states) {
             self.change(vip, state);
         }
         self.forget();
         self.last != before
     }
 
-    fn change(&mut self, vip: IpAddr, state: VipState) {
+    fn change(&mut self, vip: IpAddr, state: MemberVipState) {
         let old = self.vips.get(&vip).copied();
         if old.is_some_and(|(old, _)| old == state) {
             return;
@@ -72,7 +72,8 @@ impl VipTable {
 
     /// Forgets the oldest of too many removed VIPs.
     fn forget(&mut self) {
-        let removed = self.changes.iter().filter(|(_, vip)| self.state(**vip) == Some(VipState::Removed));
+        let removed =
+            self.changes.iter().filter(|(_, vip)| self.state(**vip) == Some(MemberVipState::Removed));
         let removed: Vec<(u64, IpAddr)> = removed.map(|(number, vip)| (*number, *vip)).collect();
         for (number, vip) in removed.iter().take(removed.len().saturating_sub(MAX_REMOVED)) {
             self.changes.remove(number);
@@ -81,13 +82,13 @@ impl VipTable {
     }
 
     /// The state of one VIP.
-    pub fn state(&self, vip: IpAddr) -> Option<VipState> {
+    pub fn state(&self, vip: IpAddr) -> Option<MemberVipState> {
         self.vips.get(&vip).map(|(state, _)| *state)
     }
 
     /// The next page for the receiver of this cursor: at most [`MAX_PAGE`] octets in the datagram. Each VIP is in at least one of
     /// any `n` pages in a row, where `n` is the number of octets of all VIPs, 5 for IPv4 and 17 for IPv6, divided by 350, plus 2.
-    pub fn page(&self, cursor: &mut PageCursor) -> Vec<(IpAddr, VipState)> {
+    pub fn page(&self, cursor: &mut PageCursor) -> Vec<(IpAddr, MemberVipState)> {
         let mut page = PageDraft { room: MAX_PAGE / 2, taken: BTreeSet::new() };
         let mut limit = self.last;
         for told in &mut cursor.told {

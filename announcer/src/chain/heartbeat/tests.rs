@@ -11,8 +11,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn start(number: u128) -> Start {
-    Start::new(number).unwrap()
+fn start(number: u128) -> HeartbeatStart {
+    HeartbeatStart::new(number).unwrap()
 }
 
 fn keys() -> Keys {
@@ -46,7 +46,7 @@ fn example() -> Heartbeat {
             in_ring: Families { v4: false, v6: true },
             believed: Families { v4: true, v6: false },
         },
-        answer: Some(IntentAnswer { number: number(5).unwrap(), verdict: Verdict::Accepted }),
+        answer: Some(IntentAnswer { number: number(5).unwrap(), verdict: IntentVerdict::Accepted }),
         intent: Some(Intent {
             kind: IntentKind::Drain,
             phase: IntentPhase::Asked,
@@ -54,9 +54,9 @@ fn example() -> Heartbeat {
             scope: IntentScope::of([ip("2001:db8::80"), ip("192.0.2.80"), ip("192.0.2.80")]),
         }),
         vips: vec![
-            (ip("192.0.2.80"), VipState::Announced),
-            (ip("192.0.2.81"), VipState::Drained),
-            (ip("2001:db8::80"), VipState::LastChoice),
+            (ip("192.0.2.80"), MemberVipState::Announced),
+            (ip("192.0.2.81"), MemberVipState::Drained),
+            (ip("2001:db8::80"), MemberVipState::LastChoice),
         ],
     }
 }
@@ -225,7 +225,7 @@ fn digests_depend_on_what_matters() {
 }
 
 /// A table of this many VIPs, every fifth of them IPv6.
-fn table(count: u16, state: VipState) -> Vec<(IpAddr, VipState)> {
+fn table(count: u16, state: MemberVipState) -> Vec<(IpAddr, MemberVipState)> {
     let vip = |index: u16| match index % 5 {
         0 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, index]),
         _ => IpAddr::from([10, 1, (index >> 8) as u8, index as u8]),
@@ -237,7 +237,7 @@ fn table(count: u16, state: VipState) -> Vec<(IpAddr, VipState)> {
 fn every_vip_is_in_a_bounded_number_of_pages_and_changes_come_first() {
     for count in [1, 70, 300, 1500] {
         let mut vips = VipTable::default();
-        let mut states = table(count, VipState::Starting);
+        let mut states = table(count, MemberVipState::Starting);
         assert!(vips.set(states.clone()));
         assert!(!vips.set(states.clone()));
         let mut cursor = PageCursor::default();
@@ -252,7 +252,7 @@ fn every_vip_is_in_a_bounded_number_of_pages_and_changes_come_first() {
             assert_eq!(told.len(), usize::from(count), "round {round} of {count}");
         }
         // One change, and one removal.
-        states[usize::from(count) / 2].1 = VipState::Announced;
+        states[usize::from(count) / 2].1 = MemberVipState::Announced;
         let removed = if count > 1 { states.pop() } else { None };
         vips.set(states.clone());
         let changed = states[usize::from(count) / 2];
@@ -260,13 +260,13 @@ fn every_vip_is_in_a_bounded_number_of_pages_and_changes_come_first() {
             let page_now = vips.page(&mut cursor);
             assert!(page_now.contains(&changed), "page {page} of {count}");
             if let Some((vip, _)) = removed {
-                assert!(page_now.contains(&(vip, VipState::Removed)), "page {page} of {count}");
+                assert!(page_now.contains(&(vip, MemberVipState::Removed)), "page {page} of {count}");
             }
         }
         // While changes go on, the rotation goes on.
         let mut told = BTreeSet::new();
         for round in 0..bound {
-            let state = VipState::ALL[round % 3];
+            let state = MemberVipState::ALL[round % 3];
             vips.set(states.iter().map(|(vip, _)| (*vip, state)));
             told.extend(vips.page(&mut cursor).into_iter().map(|(vip, _)| vip));
         }
@@ -278,19 +278,22 @@ fn every_vip_is_in_a_bounded_number_of_pages_and_changes_come_first() {
 fn removed_vips_are_forgotten() {
     let mut vips = VipTable::default();
     for round in 0..20_u16 {
-        vips.set((0..100_u8).map(|last| (IpAddr::from([10, 9, round as u8, last]), VipState::Announced)));
+        vips.set(
+            (0..100_u8).map(|last| (IpAddr::from([10, 9, round as u8, last]), MemberVipState::Announced)),
+        );
     }
     assert_eq!(vips.state(ip("10.9.8.1")), None);
-    assert_eq!(vips.state(ip("10.9.9.1")), Some(VipState::Removed));
-    assert_eq!(vips.state(ip("10.9.19.1")), Some(VipState::Announced));
+    assert_eq!(vips.state(ip("10.9.9.1")), Some(MemberVipState::Removed));
+    assert_eq!(vips.state(ip("10.9.19.1")), Some(MemberVipState::Announced));
 }
 
 #[test]
 fn the_longest_heartbeat_has_a_whole_page() {
     let v6 = |index: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, index]);
-    for states in
-        [table(5000, VipState::Drained), (0..500).map(|index| (v6(index), VipState::Drained)).collect()]
-    {
+    for states in [
+        table(5000, MemberVipState::Drained),
+        (0..500).map(|index| (v6(index), MemberVipState::Drained)).collect(),
+    ] {
         let mut vips = VipTable::default();
         vips.set(states);
         let mut heartbeat = Heartbeat { vips: vips.page(&mut PageCursor::default()), ..example() };
@@ -300,7 +303,7 @@ fn the_longest_heartbeat_has_a_whole_page() {
         assert_eq!(decode(&octets), Ok(heartbeat));
     }
     // Whatever is given, it is no longer than that.
-    let mut heartbeat = Heartbeat { vips: table(5000, VipState::Drained), ..example() };
+    let mut heartbeat = Heartbeat { vips: table(5000, MemberVipState::Drained), ..example() };
     heartbeat.vips.sort();
     heartbeat.intent.as_mut().unwrap().scope = IntentScope::Vips((0..500).map(v6).collect());
     let octets = heartbeat.encode(&keys());

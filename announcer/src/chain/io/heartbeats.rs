@@ -20,7 +20,8 @@ use super::neighbours::Neighbours;
 use super::{HeartbeatContent, HeartbeatOrder, HeartbeatReport, HeartbeatSettings, MemberReport};
 use crate::chain::guard::SaidVips;
 use crate::chain::heartbeat::{
-    AboutReceiver, Answer, DropReason, Header, Heartbeat, MAX_LENGTH, PageCursor, Start, VipState, VipTable,
+    AboutReceiver, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, IntentAnswer, MAX_LENGTH,
+    MemberVipState, PageCursor, VipTable,
 };
 use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState};
 use crate::chain::ring::MemberObservation;
@@ -40,12 +41,13 @@ const REPORT_AGAIN: Duration = Duration::from_millis(20);
 const CS6: u32 = 0xc0;
 
 /// A random number for a start.
-pub(super) fn random_start() -> io::Result<Start> {
+pub(super) fn random_start() -> io::Result<HeartbeatStart> {
     let mut octets = [0; 16];
     SystemRandom::new()
         .fill(&mut octets)
         .map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
-    Start::new(u128::from_ne_bytes(octets)).ok_or_else(|| io::Error::other("the random number was zero"))
+    HeartbeatStart::new(u128::from_ne_bytes(octets))
+        .ok_or_else(|| io::Error::other("the random number was zero"))
 }
 
 /// The loop, from its start to its end.
@@ -82,7 +84,7 @@ struct Peer {
     member: Member,
     cursor: PageCursor,
     vips: SaidVips,
-    answer: Option<Answer>,
+    answer: Option<IntentAnswer>,
 }
 
 struct Heartbeats {
@@ -332,7 +334,7 @@ impl Heartbeats {
     }
 }
 
-fn heartbeat(content: &HeartbeatContent, header: Header, vips: Vec<(IpAddr, VipState)>) -> Heartbeat {
+fn heartbeat(content: &HeartbeatContent, header: Header, vips: Vec<(IpAddr, MemberVipState)>) -> Heartbeat {
     Heartbeat {
         facts: content.facts,
         about_receiver: content.about.get(&header.receiver).copied().unwrap_or(AboutReceiver::default()),

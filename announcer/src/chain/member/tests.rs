@@ -11,8 +11,8 @@ const MS: Duration = Duration::from_millis(1);
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11));
 const THEIRS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 12));
 
-fn start(number: u128) -> Start {
-    Start::new(number).unwrap()
+fn start(number: u128) -> HeartbeatStart {
+    HeartbeatStart::new(number).unwrap()
 }
 
 fn heartbeat(header: Header, presence: MemberPresence) -> Heartbeat {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::{families, key};
-use crate::chain::heartbeat::{Facts, Families, VipState};
+use crate::chain::heartbeat::{Facts, Families, MemberVipState};
 use crate::chain::member::MemberState;
 use crate::chain::ring::{Absence, RingEntry};
 use crate::chain::rules::counters::ChainCounters;
@@ -162,14 +162,14 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// The word of a VIP's state; `None`: the member no longer has it.
-fn shown(state: VipState) -> Option<&'static str> {
+fn shown(state: MemberVipState) -> Option<&'static str> {
     match state {
-        VipState::Removed => None,
-        VipState::Starting
-        | VipState::Announced
-        | VipState::LastChoice
-        | VipState::Drained
-        | VipState::NotAnnounced => Some(state.word()),
+        MemberVipState::Removed => None,
+        MemberVipState::Starting
+        | MemberVipState::Announced
+        | MemberVipState::LastChoice
+        | MemberVipState::Drained
+        | MemberVipState::NotAnnounced => Some(state.word()),
     }
 }
 
@@ -202,7 +202,7 @@ pub fn site(status: &ChainStatus, own_vips: &[OwnVip]) -> SiteReport {
         SiteVip {
             address: vip,
             service: own.map(|own| own.service.clone()),
-            announcers: states.values().filter(|state| *state == VipState::Announced.word()).count(),
+            announcers: states.values().filter(|state| *state == MemberVipState::Announced.word()).count(),
             min_announcers: own.and_then(|own| own.min_announcers),
             states,
         }

@@ -7,7 +7,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::chain::heartbeat::{
-    AboutReceiver, Facts, Families, HeartbeatDropReason, ListDigest, MemberPresence, NextHops, VipState,
+    AboutReceiver, Facts, Families, HeartbeatDropReason, ListDigest, MemberPresence, MemberVipState, NextHops,
 };
 use crate::chain::member::{MemberState, Said};
 use crate::chain::ring::{MemberObservation, Own, Ring};
@@ -41,13 +41,13 @@ fn facts(last: u8, rules: Families) -> Facts {
 }
 
 /// Another member, 10.0.1.LAST: its state for five minutes, what it said, and the states of its VIPs 192.0.2.80 and following.
-struct Other(u8, MemberState, Option<Facts>, &'static [VipState]);
+struct Other(u8, MemberState, Option<Facts>, &'static [MemberVipState]);
 
 /// This host is 10.0.1.11, the first of the list, with rules for these families.
 fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
     let since = now.checked_sub(Duration::from_secs(300)).unwrap_or(now);
     let about_us = AboutReceiver { in_ring: Families::BOTH, believed: Families::BOTH };
-    let observed: BTreeMap<IpAddr, (MemberObservation, &[VipState])> = others
+    let observed: BTreeMap<IpAddr, (MemberObservation, &[MemberVipState])> = others
         .iter()
         .map(|Other(last, state, facts, vips)| {
             let said = facts.map(|facts| Said { facts, about_us });
@@ -92,11 +92,11 @@ fn own_vips() -> Vec<OwnVip> {
 }
 
 const V4: Families = Families { v4: true, v6: false };
-const NONE: &[VipState] = &[];
+const NONE: &[MemberVipState] = &[];
 
 /// Four members: one lives, one is dead, one has no rules for IPv6.
 fn four(wanted: Families, now: Instant) -> ChainStatus {
-    use VipState::{Announced, Drained, LastChoice, Removed};
+    use MemberVipState::{Announced, Drained, LastChoice, Removed};
     let others = [
         Other(12, MemberState::Alive, Some(facts(12, Families::BOTH)), &[Announced, LastChoice, Removed]),
         Other(13, MemberState::Dead, Some(facts(13, Families::BOTH)), &[Announced, Announced]),

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use self::capacity::CapacityKeeper;
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::{Fitness, Network};
-use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, NextHops, VipState};
+use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, MemberVipState, NextHops};
 use crate::chain::io::key;
 use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
@@ -74,7 +74,7 @@ pub(in crate::daemon) struct ChainChannels {
     pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
     pub(in crate::daemon) network: watch::Receiver<Arc<Network>>,
     /// The states of our VIPs.
-    pub(in crate::daemon) vips: watch::Receiver<Arc<Vec<(IpAddr, VipState)>>>,
+    pub(in crate::daemon) vips: watch::Receiver<Arc<Vec<(IpAddr, MemberVipState)>>>,
     pub(in crate::daemon) stop: watch::Receiver<ChainStop>,
     pub(in crate::daemon) requests: ChainRequests,
     /// The questions to the guard of capacity.
@@ -95,7 +95,7 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
     let mut requests = requests.0.lock().await; // the task before this one has ended
     let questions = channels.questions.clone();
     let mut questions = questions.0.lock().await;
-    let mut keeper = Keeper::start(&channels).await;
+    let mut keeper = ChainKeeper::start(&channels).await;
     loop {
         let stop = *channels.stop.borrow_and_update();
         let config = Arc::clone(&channels.configs.borrow_and_update());
@@ -588,15 +588,15 @@ fn publish(channels: &ChainChannels, status: ChainStatus) {
 }
 
 /// The state of a VIP, as heartbeats say it.
-pub(in crate::daemon) fn vip_state(standing: &Standing) -> VipState {
+pub(in crate::daemon) fn vip_state(standing: &Standing) -> MemberVipState {
     match standing {
-        Standing::Announced => VipState::Announced,
-        Standing::LastChoice(_) => VipState::LastChoice,
-        Standing::Drained(_) => VipState::Drained,
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => VipState::Starting,
+        Standing::Announced => MemberVipState::Announced,
+        Standing::LastChoice(_) => MemberVipState::LastChoice,
+        Standing::Drained(_) => MemberVipState::Drained,
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => MemberVipState::Starting,
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => {
-            VipState::Starting
+            MemberVipState::Starting
         }
-        Standing::NotAnnounced(_) => VipState::NotAnnounced,
+        Standing::NotAnnounced(_) => MemberVipState::NotAnnounced,
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::chain::vip_state;
 use super::tasks::OwnedTask;
 use crate::bfd::io::MainTurns;
-use crate::chain::heartbeat::VipState;
+use crate::chain::heartbeat::MemberVipState;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::burst::{Burst, Spacing};
@@ -54,7 +54,7 @@ pub(in crate::daemon) struct ChangeObservers {
     /// For the history.
     pub(in crate::daemon) history: mpsc::Sender<ChangeBatch>,
     /// For the chain: the states of all VIPs; empty while no chain is configured.
-    pub(in crate::daemon) states: watch::Sender<Arc<Vec<(IpAddr, VipState)>>>,
+    pub(in crate::daemon) states: watch::Sender<Arc<Vec<(IpAddr, MemberVipState)>>>,
     /// For systemd.
     pub(in crate::daemon) numbers: watch::Sender<VipNumbers>,
     /// The turns of the director's loop, for the watchdog.

@@ -16,8 +16,8 @@ struct Sent {
     from: usize,
     counter: u64,
     intent: Option<Intent>,
-    answer: Option<Answer>,
-    page: Vec<(IpAddr, VipState)>,
+    answer: Option<IntentAnswer>,
+    page: Vec<(IpAddr, MemberVipState)>,
 }
 
 /// What a host does about the drain that was allowed.
@@ -30,8 +30,8 @@ enum Act {
 struct DrainingHost {
     guard: Guard,
     others: GuardMembers,
-    vips: BTreeMap<IpAddr, VipState>,
-    said: (Option<Intent>, BTreeMap<IpAddr, Answer>),
+    vips: BTreeMap<IpAddr, MemberVipState>,
+    said: (Option<Intent>, BTreeMap<IpAddr, IntentAnswer>),
     act: Act,
     inbox: Vec<Sent>,
     next: Instant,
@@ -66,14 +66,14 @@ impl Site {
         let mut luck = Rng::with_seed(seed);
         let (count, now) = (luck.usize(3..=8), Instant::now());
         let least = luck.u32(1..u32::try_from(count).unwrap());
-        let vips: BTreeMap<IpAddr, VipState> =
-            (0..3).map(|index| (vip(index), VipState::Announced)).collect();
+        let vips: BTreeMap<IpAddr, MemberVipState> =
+            (0..3).map(|index| (vip(index), MemberVipState::Announced)).collect();
         let host = |own: usize| {
             let others = (0..count).filter(|other| *other != own);
             let known = |_| {
                 let mut known = a_member("unsaid", now);
                 let page: Vec<_> = vips.iter().map(|(vip, state)| (*vip, *state)).collect();
-                known.vips.hear(Start::new(1).unwrap(), 0, None, &page);
+                known.vips.hear(HeartbeatStart::new(1).unwrap(), 0, None, &page);
                 known
             };
             DrainingHost {
@@ -106,7 +106,7 @@ impl Site {
                 self.send(own);
             }
             for index in 0..3 {
-                let announce = |host: &&DrainingHost| host.vips[&vip(index)] == VipState::Announced;
+                let announce = |host: &&DrainingHost| host.vips[&vip(index)] == MemberVipState::Announced;
                 let announcers = self.hosts.iter().filter(announce).count();
                 assert!(
                     announcers >= self.least as usize,
@@ -126,7 +126,7 @@ impl Site {
             let member = host.others.get_mut(&address(from)).unwrap();
             member.last_heartbeat = Some(now);
             member.answer = answer;
-            member.vips.hear(Start::new(1).unwrap(), counter, intent, &page);
+            member.vips.hear(HeartbeatStart::new(1).unwrap(), counter, intent, &page);
         }
         for member in host.others.values_mut() {
             let silent = member.last_heartbeat.is_some_and(|at| now >= at + HEARTBEAT * 3);
@@ -142,12 +142,12 @@ impl Site {
         }
         let wanted: Vec<IpAddr> = (0..3).map(vip).filter(|_| self.luck.bool()).collect();
         if self.luck.bool() {
-            let back = wanted.iter().filter(|vip| host.vips[*vip] == VipState::Drained);
+            let back = wanted.iter().filter(|vip| host.vips[*vip] == MemberVipState::Drained);
             let back: Vec<IpAddr> = back.copied().collect();
-            host.vips.extend(back.into_iter().map(|vip| (vip, VipState::Announced)));
+            host.vips.extend(back.into_iter().map(|vip| (vip, MemberVipState::Announced)));
             return;
         }
-        host.wants = wanted.into_iter().filter(|vip| host.vips[vip] == VipState::Announced).collect();
+        host.wants = wanted.into_iter().filter(|vip| host.vips[vip] == MemberVipState::Announced).collect();
         if !host.wants.is_empty() {
             let need = CapacityNeed { service: "www".parse().unwrap(), least: self.least };
             let needs = host.wants.iter().map(|vip| (*vip, need.clone())).collect();
@@ -162,7 +162,7 @@ impl Site {
             && *at <= self.now
         {
             if self.luck.u8(0..10) != 0 {
-                host.vips.extend(vips.iter().map(|vip| (*vip, VipState::Drained)));
+                host.vips.extend(vips.iter().map(|vip| (*vip, MemberVipState::Drained)));
             }
             host.guard.carried_out(HEARTBEAT * 20, self.now);
             host.act = Act::Nothing;
@@ -172,7 +172,7 @@ impl Site {
     fn step(&mut self, own: usize) {
         let (now, host) = (self.now, &mut self.hosts[own]);
         let vips = host.vips.clone();
-        let advertised = |vip: IpAddr| vips[&vip] == VipState::Announced;
+        let advertised = |vip: IpAddr| vips[&vip] == MemberVipState::Announced;
         let step = host.guard.step(address(own), &host.others, advertised, HEARTBEAT, now);
         match step.decided {
             Some(Ok(())) => {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::chain::guard::{
     CapacityNeed, Guard, GuardMember, GuardMembers, GuardStep, SaidVips, WAIT_INTERVALS, enough_others, needs,
 };
-use crate::chain::heartbeat::{IntentKind, Presence, VipState};
+use crate::chain::heartbeat::{IntentKind, MemberPresence, MemberVipState};
 use crate::chain::io::{GuardPermit, GuardRequest, HeartbeatReport};
 use crate::chain::member::MemberState;
 use crate::config::Config;
@@ -128,16 +128,19 @@ impl CapacityKeeper {
         &mut self,
         own: IpAddr,
         members: &GuardMembers,
-        vips: &[(IpAddr, VipState)],
+        vips: &[(IpAddr, MemberVipState)],
         config: &Config,
         now: Instant,
     ) -> GuardStep {
         let interval = config.chain.as_ref().map_or(Duration::ZERO, |chain| chain.heartbeat);
         let advertised = |vip: IpAddr| match state(vips, vip) {
-            Some(VipState::Announced | VipState::LastChoice) => true,
-            Some(VipState::Starting | VipState::Drained | VipState::NotAnnounced | VipState::Removed) => {
-                false
-            }
+            Some(MemberVipState::Announced | MemberVipState::LastChoice) => true,
+            Some(
+                MemberVipState::Starting
+                | MemberVipState::Drained
+                | MemberVipState::NotAnnounced
+                | MemberVipState::Removed,
+            ) => false,
             None => false,
         };
         if let Some(GuardRequest { kind, needs, hold, reply }) = self.next.take() {
@@ -176,13 +179,14 @@ impl CapacityKeeper {
     pub(super) fn publish(
         &mut self,
         members: &GuardMembers,
-        vips: &[(IpAddr, VipState)],
+        vips: &[(IpAddr, MemberVipState)],
         config: &Config,
         now: Instant,
         published: &watch::Sender<Arc<BTreeSet<IpAddr>>>,
     ) {
         let Some(chain) = &config.chain else { return };
-        let lacks = |(vip, state): &(IpAddr, VipState)| (*state != VipState::Announced).then_some(*vip);
+        let lacks =
+            |(vip, state): &(IpAddr, MemberVipState)| (*state != MemberVipState::Announced).then_some(*vip);
         let lacking = needs(config, &vips.iter().filter_map(lacks).collect());
         let known = std::mem::take(&mut self.lacking);
         let since = |vip: &IpAddr| known.get(vip).map_or(now, |(_, since)| *since);
@@ -207,7 +211,7 @@ impl CapacityKeeper {
 }
 
 /// The state of one of our VIPs, which are in ascending order.
-fn state(vips: &[(IpAddr, VipState)], vip: IpAddr) -> Option<VipState> {
+fn state(vips: &[(IpAddr, MemberVipState)], vip: IpAddr) -> Option<MemberVipState> {
     let found = vips.binary_search_by_key(&vip, |(vip, _)| *vip).ok()?;
     vips.get(found).map(|(_, state)| *state)
 }
@@ -221,7 +225,7 @@ pub(super) fn members(others: &[IpAddr], report: &HeartbeatReport, interval: Dur
             state: known.map_or(MemberState::Unknown, |known| known.observation.state),
             last_heartbeat: known.and_then(|known| known.last_heartbeat),
             interval: said.map_or(interval, |said| said.facts.interval),
-            presence: said.map_or(Presence::Here, |said| said.facts.presence),
+            presence: said.map_or(MemberPresence::Here, |said| said.facts.presence),
             vips: known.map_or_else(SaidVips::default, |known| known.vips.clone()),
             answer: known.and_then(|known| known.answer),
         };

@@ -43,6 +43,7 @@ const MODULES: &[&str] = &[
     "control::io::socket",
     "daemon::io::bfd",
     "daemon::io::chain",
+    "daemon::io::chain::capacity",
     "daemon::io::chain::rules",
     "daemon::io::delivery",
     "daemon::io::direct",

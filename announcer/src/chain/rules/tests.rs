@@ -74,7 +74,7 @@ fn what_each_input_changes() {
     case("Two members", &|rules| rules.v4.next = next([10, 0, 0, 12].into(), 2));
     case("32 members", &|rules| rules.v4.next = next([10, 0, 0, 12].into(), 32));
     case("No other member", &|rules| rules.v4.next = None);
-    case("ForwardingSwitch is off", &|rules| rules.forwarding = ForwardingSwitch::Off);
+    case("Forwarding is off", &|rules| rules.forwarding = ForwardingSwitch::Off);
     case("A budget of one packet", &|rules| rules.budget = NonZeroU32::MIN);
     case("Another device", &|rules| rules.device = "bond0.7".parse().unwrap());
     case("A VXLAN device", &|rules| {

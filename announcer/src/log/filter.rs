@@ -44,6 +44,8 @@ const MODULES: &[&str] = &[
     "daemon::io::bfd",
     "daemon::io::chain",
     "daemon::io::chain::capacity",
+    "daemon::io::chain::key",
+    "daemon::io::chain::place",
     "daemon::io::chain::rules",
     "daemon::io::delivery",
     "daemon::io::direct",

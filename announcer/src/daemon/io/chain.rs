@@ -9,6 +9,8 @@
 //! The rules outlive the daemon. A file says what is installed, so that the next process says the same from its first heartbeat on.
 
 mod capacity;
+mod key;
+mod place;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,20 +24,20 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use self::capacity::CapacityKeeper;
+use self::key::KeyKeeper;
+use self::place::{Place, PlaceKeeper};
 use self::rules::{RuleKeeper, RuleWish};
-use crate::bgp::path::{Fitness, Network};
-use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, MemberVipState, NextHops};
-use crate::chain::io::key;
+use crate::bgp::path::Network;
+use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, MemberVipState};
 use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
     HeartbeatOrder, HeartbeatReport, HeartbeatSettings,
-    vxlan::{self, VxlanSettings},
 };
 use crate::chain::plan;
 use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
-use crate::chain::segment::{VXLAN_DEVICE, link_local, next_hop_v4};
+use crate::chain::segment::link_local;
 use crate::chain::status::{ChainStatus, OffOrder, member_status};
 use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
 use crate::director::standing::{NotAnnouncedReason, Standing};
@@ -51,8 +53,6 @@ const RESTART: Duration = Duration::from_secs(1);
 pub(in crate::daemon) const LONGEST_JOIN: Duration = Duration::from_secs(3);
 /// The longest file with that order, in octets.
 const LONGEST_OFF: u64 = 65_536;
-/// How often the key file is read again.
-const KEY_TURN: Duration = Duration::from_secs(10);
 /// The file with the order to forward nothing, in the state directory.
 const OFF: &str = "chain-off";
 
@@ -61,7 +61,7 @@ const OFF: &str = "chain-off";
 pub(in crate::daemon) enum ChainStop {
     /// It runs.
     #[default]
-    RunningLoop,
+    Running,
     /// The VIPs are being withdrawn, and flows may go on.
     Leaving,
     /// Flows are no longer waited for.
@@ -121,7 +121,7 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
             Some(request) = requests.recv() => keeper.switch(request, &channels).await,
             Some(question) = questions.recv(), if keeper.capacity.is_free() => keeper.capacity.ask(question),
             () = keeper.capacity.permit_dropped() => {}
-            changed = channels.configs.changed() => if changed.is_err() { return } else { keeper.key_read = None },
+            changed = channels.configs.changed() => if changed.is_err() { return } else { keeper.keys.read_again() },
             changed = channels.network.changed() => if changed.is_err() { return },
             changed = channels.vips.changed() => if changed.is_err() { return },
             changed = channels.stop.changed() => if changed.is_err() { return },
@@ -156,30 +156,14 @@ struct ComparedSettings {
     keys: u64,
 }
 
-/// This host's place on the segment.
-struct Place {
-    own: IpAddr,
-    others: Vec<IpAddr>,
-    device: String,
-    index: u32,
-    next_hops: NextHops,
-}
-
 struct ChainKeeper {
     running: Option<RunningLoop>,
     report: HeartbeatReport,
     rules: RuleKeeper,
     capacity: CapacityKeeper,
     off: Option<OffOrder>,
-    /// The keys that were read last.
-    keys: Option<Keys>,
-    /// Why they could not be read now.
-    key_problem: Option<String>,
-    /// When the key file was read last, and how often its content has changed.
-    key_read: Option<Instant>,
-    key_text: String,
-    key_number: u64,
-    vxlan: Option<(VxlanSettings, u32)>,
+    keys: KeyKeeper,
+    places: PlaceKeeper,
     leaving: Option<Leaving>,
     /// When the stop no longer waits for the other members.
     leave_by: Option<Instant>,
@@ -201,12 +185,8 @@ impl ChainKeeper {
             rules,
             capacity: CapacityKeeper::new(),
             off,
-            keys: None,
-            key_problem: None,
-            key_read: None,
-            key_text: String::new(),
-            key_number: 0,
-            vxlan: None,
+            keys: KeyKeeper::default(),
+            places: PlaceKeeper::default(),
             leaving: None,
             leave_by: None,
             joins,
@@ -235,17 +215,17 @@ impl ChainKeeper {
             publish(channels, ChainStatus::default());
             return None;
         };
-        self.read_key(chain, channels).await;
+        self.keys.read(chain, channels).await;
         let mut problems = Vec::new();
-        let place = match self.place(chain, network).await {
+        let place = match self.places.place(chain, network).await {
             Ok(place) => place,
             Err(why) => {
                 problems.push(why);
                 None
             }
         };
-        problems.extend(self.key_problem.clone());
-        let (Some(place), Some(keys)) = (place, self.keys.clone()) else {
+        problems.extend(self.keys.problem.clone());
+        let (Some(place), Some(keys)) = (place, self.keys.keys.clone()) else {
             if !network.links.is_empty() {
                 channels.joined.send_replace(true); // nobody can be waited for
             }
@@ -266,7 +246,7 @@ impl ChainKeeper {
         let services = plan::services(config);
         let wanted = if chain.forward { plan::wanted(&services, &place.next_hops) } else { Families::NONE };
         let presence = self.leaving.map_or(
-            if stop == ChainStop::RunningLoop { MemberPresence::Here } else { MemberPresence::Leaving },
+            if stop == ChainStop::Running { MemberPresence::Here } else { MemberPresence::Leaving },
             |leaving| leaving.presence(),
         );
         let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence };
@@ -398,7 +378,7 @@ impl ChainKeeper {
             port: chain.port,
             interval: chain.heartbeat,
             neighbours: neighbours.clone(),
-            keys: self.key_number,
+            keys: self.keys.number,
         };
         if self.running.as_ref().is_some_and(|running| running.settings == compared) {
             return;
@@ -439,94 +419,6 @@ impl ChainKeeper {
         }
     }
 
-    /// Where this host is on the segment; `None`: the network was not read yet.
-    async fn place(&mut self, chain: &ChainConfig, network: &Network) -> Result<Option<Place>, String> {
-        if network.links.is_empty() {
-            return Ok(None);
-        }
-        let own = chain.members.iter().copied().find(|member| network.has(*member));
-        let own = own.ok_or("no address of this host is in `members`")?;
-        let others: Vec<IpAddr> = chain.members.iter().copied().filter(|member| *member != own).collect();
-        let (device, index) = match chain.vxlan {
-            Some(number) => {
-                let settings = VxlanSettings { number, own, members: others.clone() };
-                (VXLAN_DEVICE.to_owned(), self.vxlan(settings, network).await?)
-            }
-            None => {
-                let found = network.links.iter().find(|(_, link)| link.name == chain.interface);
-                let (index, _) =
-                    found.ok_or_else(|| format!("the interface `{}` does not exist", chain.interface))?;
-                (chain.interface.clone(), *index)
-            }
-        };
-        let fit = |v4: bool| {
-            let of = network.of(index).iter().filter(move |address| address.ip.is_ipv4() == v4);
-            of.filter(|address| address.fitness != Fitness::Unfit).map(|address| address.ip).next()
-        };
-        let link_local_of_device = network.of(index).iter().find_map(|address| match address.ip {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
-            IpAddr::V6(_) | IpAddr::V4(_) => None,
-        });
-        let (v4, v6) = match (own, chain.vxlan) {
-            (_, Some(_)) => (Some(next_hop_v4(own)), Some(link_local(own))),
-            (IpAddr::V4(v4), None) => (Some(v4), link_local_of_device),
-            (IpAddr::V6(v6), None) => {
-                let v4 = fit(true).and_then(|ip| match ip {
-                    IpAddr::V4(v4) => Some(v4),
-                    IpAddr::V6(_) => None,
-                });
-                (v4, Some(v6))
-            }
-        };
-        Ok(Some(Place { own, others, device, index, next_hops: NextHops { v4, v6 } }))
-    }
-
-    /// Makes the VXLAN device, if it is not there as wanted, and returns its index.
-    async fn vxlan(&mut self, settings: VxlanSettings, network: &Network) -> Result<u32, String> {
-        if let Some((made, index)) = &self.vxlan
-            && *made == settings
-            && network.links.contains_key(index)
-        {
-            return Ok(*index);
-        }
-        let index = vxlan::make(&settings).await.map_err(|error| {
-            format!("the VXLAN device `{VXLAN_DEVICE}` cannot be made: {}", files::sentence(&error))
-        })?;
-        self.vxlan = Some((settings, index));
-        Ok(index)
-    }
-
-    async fn read_key(&mut self, chain: &ChainConfig, channels: &ChainChannels) {
-        let now = Instant::now();
-        if self.key_read.is_some_and(|read| now < read + KEY_TURN) {
-            return;
-        }
-        self.key_read = Some(now);
-        // The door gives an error of its own if the file system hangs.
-        let read = match channels.files.run(&chain.key_file, |path| Ok(key::read(path))).await {
-            Ok(read) => read.map_err(|why| why.to_string()),
-            Err(why) => Err(format!("the key file `{}` cannot be read: {why}", chain.key_file.display())),
-        };
-        match read {
-            Ok((keys, text)) => {
-                (self.keys, self.key_problem) = (Some(keys), None);
-                if text != self.key_text {
-                    self.key_text = text;
-                    self.key_number += 1;
-                }
-            }
-            Err(why) => self.no_key(why),
-        }
-    }
-
-    /// Keys that were read before stay in use.
-    fn no_key(&mut self, why: String) {
-        if self.key_problem.as_ref() != Some(&why) {
-            warn!(reason = why, "key of the chain cannot be read");
-        }
-        self.key_problem = Some(why);
-    }
-
     /// Carries out the command of an operator.
     async fn switch(&mut self, request: ChainRequest, channels: &ChainChannels) {
         let ChainRequest { off, reply } = request;
@@ -559,21 +451,15 @@ impl ChainKeeper {
     async fn dissolve(&mut self, channels: &ChainChannels) {
         self.running = None;
         self.report = HeartbeatReport::default();
+        // A former process may have made the VXLAN device, if it has left rules.
+        let left = self.rules.is_installed();
         self.rules.remove(channels).await;
-        if self.vxlan.take().is_some() {
-            remove_vxlan().await;
-        }
+        self.places.leave(left).await;
     }
 
     /// The daemon ends.
     async fn end(mut self, channels: &ChainChannels) {
         self.dissolve(channels).await;
-    }
-}
-
-async fn remove_vxlan() {
-    if let Err(error) = vxlan::remove().await {
-        warn!(device = VXLAN_DEVICE, %error, "VXLAN device was not removed");
     }
 }
 

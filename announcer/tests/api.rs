@@ -38,7 +38,7 @@ fn config_with_chain(folder: &Path) -> String {
     let key = folder.join("chain.key");
     std::fs::write(&key, "the key of the test, 32 octets\n").unwrap();
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
-    let service = config(folder).replacen("vips =", "ports = [80]\nmin_announcers = 2\nvips =", 1);
+    let service = config(folder).replacen("vips =", "ports = [80]\nvips =", 1);
     let key = key.display();
     format!(
         "{service}[chain]\ninterface = \"fe\"\nmembers = [\"10.9.9.11\", \"10.9.9.12\"]\nkey_file = \"{key}\"\n"
@@ -249,6 +249,11 @@ fn every_command(folder: &Path) {
     assert_eq!(states, ["alive", "unknown"], "{value:#}");
     assert_json(folder, &["chain", "on"], 0, "Notes");
     assert_eq!(assert_json(folder, &["chain"], 0, "Chain")["off"], Value::Null);
+    // A drain would be refused now, because no other member announces the VIP.
+    let guarded = config_with_chain(folder).replacen("vips =", "min_announcers = 2\nvips =", 1);
+    write_config(folder, &guarded);
+    assert_json(folder, &["reload"], 0, "Notes");
+    assert_json(folder, &["drain", "www"], 2, "CommandError");
     let value = assert_json(folder, &["status", "--members"], 0, "SiteVips");
     let want = json!({"address": "192.0.2.80", "service": "www", "announcers": 1, "min_announcers": 2,
         "states": {"10.9.9.11": "announced"}});

@@ -278,8 +278,10 @@ impl Member {
         if same_start.is_some_and(|accepted| header.counter <= accepted.counter) {
             return Err(HeartbeatDropReason::Counter);
         }
-        let recent =
-            |counter: &u64| self.counter.checked_sub(*counter).is_some_and(|age| age < RETURN_WINDOW);
+        // The first one that we send has the counter 1.
+        let recent = |counter: &u64| {
+            *counter > 0 && self.counter.checked_sub(*counter).is_some_and(|age| age < RETURN_WINDOW)
+        };
         let returned =
             header.returns.counter_of(self.start).filter(recent).ok_or(HeartbeatDropReason::NotReturned)?;
         match &self.accepted {

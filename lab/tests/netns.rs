@@ -178,6 +178,8 @@ fn a_signal_for_the_daemon_reaches_no_client_of_it() {
     assert!(node.signal_daemon(Signal::SIGTERM).unwrap_err().to_string().contains("0 daemons"));
     let mut daemon = start("run");
     wait_for(|| (node.pids_of("announcer").len() == 2).then_some(()));
+    // Until its `sleep` runs, a copy of the shell has the name and the arguments of the daemon.
+    wait_for(|| (node.daemons().len() == 1).then_some(()));
     node.signal_daemon(Signal::SIGTERM).unwrap(); // not SIGHUP, which `nohup` lets every process ignore
     assert!(!daemon.wait().unwrap().success());
     assert_eq!(node.pids_of("announcer").len(), 1, "the client goes on");

@@ -108,6 +108,8 @@ fn chains<A: Display + Ord>(
     let clear = format!("{table} dscp set 0");
 
     let mut prerouting = vec![
+        // Our own probes have to see that the server of this host is dead.
+        "iif \"lo\" accept".to_owned(),
         format!("{table} daddr . tcp dport @wildcard_services goto lookup_wildcard"),
         format!("{table} daddr . tcp dport @address_services goto lookup_address"),
     ];

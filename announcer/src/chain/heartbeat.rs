@@ -371,9 +371,9 @@ pub enum IntentVerdict {
 pub struct Heartbeat {
     /// Who sends to whom, and what makes it fresh: [`Member::transmit`](crate::chain::member::Member::transmit) gives it.
     pub header: Header,
-    /// What every member is told.
+    /// What is said to every member.
     pub facts: Facts,
-    /// What only the receiver is told.
+    /// What is said to the receiver alone.
     pub about_receiver: AboutReceiver,
     /// The answer to the receiver's intent.
     pub answer: Option<IntentAnswer>,

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! VipTable   our VIPs, and in which order they have changed                one for all receivers
-//! PageCursor how far one receiver was told                                 one per receiver
+//! PageCursor which of them were sent to one receiver                       one per receiver
 //! ```
 //!
 //! Half of a page is for VIPs that have changed. Each change is in [`REPEATS`] pages for each receiver, so that it arrives although pages
@@ -21,7 +21,7 @@ use super::octets::width;
 pub const REPEATS: usize = 8;
 /// The most octets of a page. With every other part of a heartbeat at its longest, this much is left.
 pub const MAX_PAGE: usize = 740;
-/// How many removed VIPs are still told. The oldest ones are forgotten.
+/// How many removed VIPs are still sent. The oldest ones are forgotten.
 const MAX_REMOVED: usize = 1000;
 
 /// The states of our VIPs.
@@ -33,17 +33,17 @@ pub struct VipTable {
     last: u64,
 }
 
-/// How far one receiver was told.
+/// Which states were sent to one receiver.
 #[derive(Debug, Clone, Default)]
 pub struct PageCursor {
-    /// The changes up to this number were told once, twice, and so on.
+    /// The changes up to this number were sent once, twice, and so on.
     told: [u64; REPEATS],
-    /// The VIP that was told last in the rotation.
+    /// The VIP that was sent last in the rotation.
     rotation: Option<IpAddr>,
 }
 
 impl VipTable {
-    /// Sets all VIPs and their states. A VIP that is missing here is told as [`MemberVipState::Removed`]. Returns whether a state has changed:
+    /// Sets all VIPs and their states. A VIP that is missing here is sent as [`MemberVipState::Removed`]. Returns whether a state has changed:
     /// then heartbeats should be sent at once.
     pub fn set(&mut self, states: impl IntoIterator<Item = (IpAddr, MemberVipState)>) -> bool {
         let before = self.last;

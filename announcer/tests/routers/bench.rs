@@ -125,9 +125,10 @@ impl Bench {
         }
         fs::write(self.path("healthy"), "").unwrap();
         let dir = self.dir.path().display();
+        // FRR counts the prefixes before it adds the one at hand, so only a third is one too many for `maximum-prefix 1`.
         let config = format!(
             "[bgp]\n{}\nrouter_id = \"10.9.0.1\"\nsettle = \"0s\"\n{}\n[[service]]\nname = \"www\"\n\
-             vips = [\"192.0.2.80\", \"192.0.2.81\", \"2001:db8::80\"]\n[[service.check]]\nfile = \"{dir}/healthy\"\n\
+             vips = [\"192.0.2.80\", \"192.0.2.81\", \"192.0.2.82\", \"2001:db8::80\"]\n[[service.check]]\nfile = \"{dir}/healthy\"\n\
              interval = \"100ms\"\nrise = 1\n",
             case.bgp,
             case.ours.replace("@dir", &dir.to_string())

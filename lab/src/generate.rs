@@ -67,12 +67,12 @@ impl Text {
         self.node(&format!("fe{n}"), &body);
     }
 
-    /// The client, with a link to each router, which `command` configures; `folders` of `../nodes` have its scripts.
-    fn client(&mut self, command: &str, folders: &[&str]) {
-        let binds = binds(folders);
+    /// The client, with a link to each router.
+    fn client(&mut self, routers: u16) {
+        let binds = binds(&["scale"]);
         let body = format!(
             "      group: dc-gw\n      sysctls: {{ net.ipv4.ip_local_port_range: 1024 65535 }}\n      \
-             binds: [{binds}]\n      exec: [{command}]\n"
+             binds: [{binds}]\n      exec: [/scale/client {routers}]\n"
         );
         self.node("client", &body);
     }
@@ -100,7 +100,7 @@ pub fn scale(frontends: u16, routers: u16) -> String {
     for n in 1..=frontends {
         text.frontend(n, routers, &format!("/scale/frontend {n} {routers}"), &["scale"]);
     }
-    text.client(&format!("/scale/client {routers}"), &["scale"]);
+    text.client(routers);
     text.links(routers);
     for n in 1..=frontends {
         for r in 1..=routers {
@@ -130,7 +130,7 @@ pub fn lan(frontends: u16, routers: u16) -> String {
     for n in 1..=frontends {
         text.frontend(n, routers, &format!("/lan/frontend {n} {routers}"), &["lan", "scale"]);
     }
-    text.client(&format!("/lan/client {routers}"), &["lan", "scale"]);
+    text.client(routers);
     text.links(routers);
     for r in 1..=routers {
         text.link(&format!("r{r}:eth2"), &format!("lan:eth{r}"));

@@ -63,11 +63,12 @@ outlive: build
 	cargo test -p e2e --test outlive --no-run
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test outlive -- --ignored --nocapture
 
-# Counts which connections break when frontends in one LAN leave, join, crash or lose their power: 4 and 8 frontends, IPv4 and IPv6, 1,000
-# long-lived connections and 2,000 new ones a second. It prints tables.
+# Counts which connections break when frontends leave, join, stop, crash or lose their power: 4 and 8 frontends, in one LAN and over
+# routed links with a VXLAN, IPv4 and IPv6, 1,000 long-lived connections and 2,000 new ones a second. It prints tables.
+# ONE=routed_links_with_4 plays only the scenarios with that word in their names.
 chain: build
 	cargo test -p e2e --test chain --no-run
-	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test chain -- --ignored --nocapture
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test chain -- --ignored --nocapture $(or $(ONE),every_change)
 
 # Reloads, upgrades, kills and activates web servers repeatedly, for MINUTES under load. No VIP may be withdrawn.
 soak: MINUTES ?= 10

@@ -115,8 +115,8 @@ pub struct Flows {
     /// Connections that a server ended with `Connection: close`, or that were [renewed](Control::renew): they are not broken, and
     /// opened again.
     pub ended: u64,
-    /// Answers that took longer than [`DELAYED`].
-    pub delayed: u64,
+    /// Each answer that took longer than [`DELAYED`]: how long, in milliseconds since its request.
+    pub delays_ms: Vec<u64>,
     /// The slowest answer, in microseconds since its request.
     pub slowest_us: u64,
     /// The flows that broke.
@@ -140,8 +140,8 @@ pub struct New {
     /// How they ended.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Answers of 2xx that took longer than [`DELAYED`], from the SYN to the end of the answer.
-    pub delayed: u64,
+    /// Each answer of 2xx that took longer than [`DELAYED`]: how long, in milliseconds from the SYN to the end of the answer.
+    pub delays_ms: Vec<u64>,
     /// The slowest of all answers of 2xx, in microseconds.
     pub slowest_us: u64,
     /// Those without an answer of 2xx.
@@ -233,7 +233,7 @@ impl fmt::Display for Report {
                 way(Break::Reset),
                 way(Break::Closed),
                 way(Break::Silent),
-                flows.delayed,
+                flows.delays_ms.len(),
                 flows.slowest_us / 1000,
                 counts.answered() + counts.lost(),
                 new.skipped,
@@ -241,7 +241,7 @@ impl fmt::Display for Report {
                 counts.reset,
                 counts.timed_out,
                 counts.other + counts.status.values().sum::<u64>(),
-                new.delayed,
+                new.delays_ms.len(),
                 new.slowest_us / 1000,
                 late_us / 1000,
             )?;
@@ -308,6 +308,11 @@ impl Control {
         self.0.open.load(Ordering::Relaxed)
     }
 
+    /// Milliseconds since the start, as in the reports.
+    pub fn now_ms(&self) -> u64 {
+        self.since_start(Instant::now())
+    }
+
     /// What happened so far.
     pub fn report(&self) -> Report {
         let now = self.since_start(Instant::now());
@@ -354,7 +359,7 @@ impl Control {
     fn answered(&self, asked: Instant, took: Duration) {
         self.at(asked, |Phase { flows, .. }| {
             flows.answered += 1;
-            flows.delayed += u64::from(took > DELAYED);
+            flows.delays_ms.extend(delay(took));
             flows.slowest_us = flows.slowest_us.max(micros(took));
         });
     }
@@ -373,7 +378,7 @@ impl Control {
             new.counts.add(outcome);
             let how = match outcome {
                 Outcome::Ok(_) => {
-                    new.delayed += u64::from(took > DELAYED);
+                    new.delays_ms.extend(delay(took));
                     new.slowest_us = new.slowest_us.max(micros(took));
                     return;
                 }
@@ -386,6 +391,11 @@ impl Control {
             new.lost.push(Lost { at_ms, how });
         });
     }
+}
+
+/// The milliseconds of an answer that is delayed.
+fn delay(took: Duration) -> Option<u64> {
+    (took > DELAYED).then(|| micros(took) / 1000)
 }
 
 fn micros(time: Duration) -> u64 {

@@ -1,14 +1,13 @@
-//! What happens to the frontends while the client runs, and what the client saw of it.
+//! What happens to the frontends while the client runs.
 //!
 //! Touches the lab.
 
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use lab::flows::{Phase, Report};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::site::{Client, Site};
+use crate::site::{Client, DEADLINE, Site};
 
 /// Until every flow has sent a request after a change: each sends one a second.
 const SETTLE: Duration = Duration::from_millis(2500);
@@ -16,8 +15,6 @@ const SETTLE: Duration = Duration::from_millis(2500);
 const SOON: Duration = Duration::from_millis(300);
 /// How long a daemon that was killed is away, so that the other members ask its kernel.
 const LONG: Duration = Duration::from_secs(10);
-/// BFD's detection time (300 ms x 3), one retransmission of a SYN (1 s, RFC 6298 section 2), and what a busy machine may add.
-const POWER_LOSS: Duration = Duration::from_millis(900 + 1000 + 600);
 
 /// Something that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +27,10 @@ pub(crate) enum Change {
     Joins,
     /// Each frontend is drained and returns, one after the other.
     EachInTurn,
+    /// A daemon is stopped, and all flows of its host end before the deadline of `[drain]`. It returns at the end.
+    Stops,
+    /// A daemon is stopped, and flows of its host last longer than the deadline. It returns at the end.
+    DeadlinePasses,
     /// A web server is killed by SIGKILL.
     ServerKilled,
     /// It returns.
@@ -40,6 +41,8 @@ pub(crate) enum Change {
     DaemonAwayShortly,
     /// A daemon is killed by SIGKILL and is away for long, while another frontend leaves.
     DaemonAwayLong,
+    /// The frontend behind the one that loses its power is drained: from now on its flows are passed on over that one.
+    NextLeaves,
     /// A host loses its power.
     PowerLost,
     /// It returns.
@@ -48,16 +51,19 @@ pub(crate) enum Change {
 
 impl Change {
     /// All, in an order in which each finds what it needs.
-    pub(crate) const ALL: [Change; 11] = [
+    pub(crate) const ALL: [Change; 14] = [
         Change::Nothing,
         Change::Leaves,
         Change::Joins,
         Change::EachInTurn,
+        Change::Stops,
+        Change::DeadlinePasses,
         Change::ServerKilled,
         Change::ServerReturns,
         Change::ServerRestarted,
         Change::DaemonAwayShortly,
         Change::DaemonAwayLong,
+        Change::NextLeaves,
         Change::PowerLost,
         Change::PowerReturns,
     ];
@@ -71,28 +77,34 @@ impl Change {
             Change::Leaves => "one leaves",
             Change::Joins => "one joins",
             Change::EachInTurn => "each leaves and joins in turn",
+            Change::Stops => "one stops, its flows end in time",
+            Change::DeadlinePasses => "one stops, the deadline passes",
             Change::ServerKilled => "server killed",
             Change::ServerReturns => "server returns",
             Change::ServerRestarted => "server killed and started in place",
             Change::DaemonAwayShortly => "daemon killed for 0.3 s, another leaves",
             Change::DaemonAwayLong => "daemon killed for 10 s, another leaves",
+            Change::NextLeaves => "its next member leaves",
             Change::PowerLost => "host loses power",
             Change::PowerReturns => "host returns",
         }
     }
 
-    /// The frontend whose own connections die with its server or its host.
-    fn victim(self) -> Option<&'static str> {
+    /// The frontend whose own connections cannot survive: its server or its host dies, or leaves before they end.
+    pub(crate) fn victim(self) -> Option<&'static str> {
         match self {
             Change::ServerKilled | Change::PowerLost => Some("fe3"),
             Change::ServerRestarted => Some("fe4"),
+            Change::DeadlinePasses => Some("fe2"),
             Change::Nothing
             | Change::Leaves
             | Change::Joins
             | Change::EachInTurn
+            | Change::Stops
             | Change::ServerReturns
             | Change::DaemonAwayShortly
             | Change::DaemonAwayLong
+            | Change::NextLeaves
             | Change::PowerReturns => None,
         }
     }
@@ -102,65 +114,112 @@ impl Change {
     /// would be at a few frontends.
     fn wants_new_flows(self) -> bool {
         match self {
-            Change::Nothing | Change::Leaves | Change::EachInTurn => false,
+            // At the loss of power, flows are passed on over the host that dies.
+            Change::Nothing | Change::Leaves | Change::EachInTurn | Change::PowerLost => false,
             Change::Joins
+            | Change::Stops
+            | Change::DeadlinePasses
             | Change::ServerKilled
             | Change::ServerReturns
             | Change::ServerRestarted
             | Change::DaemonAwayShortly
             | Change::DaemonAwayLong
-            | Change::PowerLost
+            | Change::NextLeaves
             | Change::PowerReturns => true,
         }
     }
 
-    /// Lets it happen, and waits until the routers have followed.
-    fn play(self, site: &Site) -> Result<()> {
+    /// Lets it happen, and waits until the routers have followed. Returns when the victim's server was dead, in milliseconds since the
+    /// client's start: a connection that was begun later cannot be its.
+    fn play(self, site: &Site, client: &Client) -> Result<Option<u64>> {
         match self {
-            Change::Nothing => Ok(()),
-            Change::Leaves => {
-                site.drain("fe2")?;
-                site.wait_without(&["fe2"])
+            Change::Nothing => {}
+            Change::Leaves => leaves(site, &["fe2"])?,
+            Change::Joins => returns(site, "fe2")?,
+            Change::EachInTurn => {
+                for frontend in &site.frontends {
+                    leaves(site, &[frontend])?;
+                    sleep(SETTLE);
+                    returns(site, frontend)?;
+                    sleep(SETTLE);
+                }
             }
-            Change::Joins => {
-                site.undrain("fe2")?;
-                site.wait_all()
-            }
-            Change::EachInTurn => site.frontends.iter().try_for_each(|frontend| {
-                site.drain(frontend)?;
-                site.wait_without(&[frontend])?;
-                sleep(SETTLE);
-                site.undrain(frontend)?;
-                site.wait_all()?;
-                sleep(SETTLE);
-                Ok(())
-            }),
+            Change::Stops => stops(site, client, true)?,
+            Change::DeadlinePasses => stops(site, client, false)?,
             Change::ServerKilled => {
                 site.kill_server("fe3")?;
-                site.wait_without(&["fe3"])
+                let dead = client.control.now_ms();
+                site.wait_without(&["fe3"])?;
+                return Ok(Some(dead));
             }
             Change::ServerReturns => {
                 site.start_server("fe3")?;
-                site.wait_all()
+                site.wait_all()?;
             }
             Change::ServerRestarted => {
                 site.kill_server("fe4")?;
+                let dead = client.control.now_ms();
                 sleep(SOON);
                 site.start_server("fe4")?;
-                site.wait_all()
+                site.wait_all()?;
+                return Ok(Some(dead));
             }
-            Change::DaemonAwayShortly => daemon_away(site, SOON),
-            Change::DaemonAwayLong => daemon_away(site, LONG),
+            Change::DaemonAwayShortly => daemon_away(site, SOON)?,
+            Change::DaemonAwayLong => daemon_away(site, LONG)?,
+            Change::NextLeaves => leaves(site, &["fe4"])?,
             Change::PowerLost => {
-                site.lose_power("fe3")?;
-                site.wait_without(&["fe3"])
+                site.cut_links("fe3")?;
+                let dead = client.control.now_ms();
+                site.end_host("fe3")?;
+                site.wait_without(&["fe3", "fe4"])?;
+                return Ok(Some(dead));
             }
             Change::PowerReturns => {
                 site.start_host("fe3")?;
-                site.wait_all()
+                site.wait_without(&["fe4"])?;
             }
         }
+        Ok(None)
     }
+}
+
+/// The last of these frontends is drained; the others were before.
+fn leaves(site: &Site, gone: &[&str]) -> Result<()> {
+    let last = gone.last().context("nobody leaves")?;
+    site.drain(last)?;
+    site.wait_without(gone)
+}
+
+fn returns(site: &Site, frontend: &str) -> Result<()> {
+    site.undrain(frontend)?;
+    site.wait_all()
+}
+
+/// The daemon of fe2 is stopped, and started again when it has ended. `in_time`: all flows end before the deadline.
+fn stops(site: &Site, client: &Client, in_time: bool) -> Result<()> {
+    scope(|scope| {
+        let begun = Instant::now();
+        let stop = scope.spawn(move || site.stop_daemon("fe2").map(|()| begun.elapsed()));
+        site.wait_without(&["fe2"])?;
+        sleep(SETTLE);
+        ensure!(!site.has_chain() || !stop.is_finished(), "fe2 has stopped although flows of it are open");
+        if in_time {
+            client.renew()?;
+        }
+        let took = match stop.join() {
+            Ok(took) => took?,
+            Err(_) => bail!("a thread panicked"),
+        };
+        if site.has_chain() {
+            let in_fact = took < DEADLINE;
+            ensure!(in_fact == in_time, "fe2 has stopped after {took:?}; the deadline is {DEADLINE:?}");
+            site.check_nothing_left("fe2")?;
+        }
+        Ok(())
+    })?;
+    sleep(SETTLE);
+    site.start_daemon("fe2")?;
+    site.wait_all()
 }
 
 /// The daemon of fe1 is away for this time. Meanwhile fe2 leaves; it returns at the end.
@@ -176,83 +235,17 @@ fn daemon_away(site: &Site, time: Duration) -> Result<()> {
     site.wait_all()
 }
 
-/// Plays changes, one after the other, each as a phase of the client.
-pub(crate) fn play(site: &Site, changes: &[Change], client: &Client) -> Result<()> {
+/// Plays changes, one after the other, each as a phase of the client. Returns for each when the victim was dead, as [`Change::play`].
+pub(crate) fn play(site: &Site, changes: &[Change], client: &Client) -> Result<Vec<Option<u64>>> {
+    let mut deaths = Vec::new();
     for change in changes {
         if change.wants_new_flows() {
             client.control.mark("renewal");
             client.renew()?;
         }
         client.control.mark(change.name());
-        change.play(site).with_context(|| change.name())?;
+        deaths.push(change.play(site, client).with_context(|| change.name())?);
         sleep(SETTLE);
     }
-    Ok(())
-}
-
-/// What a change cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cost {
-    /// Flows that broke, but for those of the victim.
-    pub(crate) broken: usize,
-    /// Flows of the victim, which cannot survive.
-    pub(crate) dead: usize,
-    /// New connections that were refused.
-    pub(crate) refused: u64,
-    /// New connections that were reset.
-    pub(crate) reset: u64,
-    /// New connections that got no answer in time, or an error.
-    pub(crate) lost: u64,
-    /// Answers that took longer than 200 ms, of flows and of new connections.
-    pub(crate) delayed: u64,
-    /// The slowest answer.
-    pub(crate) slowest: Duration,
-}
-
-impl Cost {
-    /// `None`: the report has no such phase.
-    pub(crate) fn of(change: Change, report: &Report) -> Option<Cost> {
-        let Phase { flows, new, .. } = report.phase(change.name())?;
-        let dead = change.victim().map_or(0, |victim| flows.broken_of(victim));
-        let counts = &new.counts;
-        Some(Cost {
-            broken: flows.broken.len() - dead,
-            dead,
-            refused: counts.refused,
-            reset: counts.reset,
-            lost: counts.lost() - counts.refused - counts.reset,
-            delayed: flows.delayed + new.delayed,
-            slowest: Duration::from_micros(flows.slowest_us.max(new.slowest_us)),
-        })
-    }
-
-    /// Checks what has to hold with the chain.
-    pub(crate) fn check(&self, change: Change) -> Result<()> {
-        let name = change.name();
-        ensure!(self.broken == 0, "{name}: {} flows broke", self.broken);
-        ensure!(self.refused == 0, "{name}: {} new connections were refused", self.refused);
-        // Those that the victim had accepted die with it.
-        ensure!(
-            change.victim().is_some() || (self.reset == 0 && self.lost == 0),
-            "{name}: {} new connections were reset, {} lost",
-            self.reset,
-            self.lost
-        );
-        ensure!(
-            change != Change::PowerLost || self.slowest <= POWER_LOSS,
-            "{name}: an answer took {:?}, more than {POWER_LOSS:?}",
-            self.slowest
-        );
-        Ok(())
-    }
-
-    /// The heads of [`Cost::row`].
-    pub(crate) const HEAD: &str = " broken  (dead) refused   reset    lost delayed  max ms";
-
-    /// One row of a table.
-    pub(crate) fn row(&self) -> String {
-        let Cost { broken, dead, refused, reset, lost, delayed, slowest } = self;
-        let slowest = slowest.as_millis();
-        format!("{broken:>7} {dead:>7} {refused:>7} {reset:>7} {lost:>7} {delayed:>7} {slowest:>7}")
-    }
+    Ok(deaths)
 }

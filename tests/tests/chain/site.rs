@@ -1,4 +1,4 @@
-//! The lab `lan`: its frontends with or without the chain, their faults, and the client with long-lived connections.
+//! The lab: its frontends with or without the chain, their faults, and the client with long-lived connections.
 //!
 //! Touches the lab.
 
@@ -10,14 +10,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::flows::{Control, Plan, Report};
-use lab::{Cut, Lab, Node, generate};
+use lab::{Cut, Lab, Node};
 use nix::sys::signal::Signal;
 use scene::{PATIENCE, next_hops};
 use until::until;
 
 use crate::generated;
+use crate::network::{Network, ROUTERS, number};
 
-const ROUTERS: u16 = 2;
+/// `deadline` of `[drain]` in both modes: how long a host that stops waits for its connections.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
+
+/// The device that announcer makes for `vxlan`.
+const VXLAN_DEVICE: &str = "announcer0";
 
 /// What the frontends do with a packet of a connection that they do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +36,9 @@ pub(crate) enum Mode {
 /// The running lab.
 pub(crate) struct Site {
     lab: Lab,
-    mode: Mode,
+    pub(crate) network: Network,
+    /// `None`: what the topology has started.
+    mode: Option<Mode>,
     /// `fe1` and so on.
     pub(crate) frontends: Vec<String>,
 }
@@ -43,18 +50,12 @@ pub(crate) struct Client {
     thread: thread::JoinHandle<Result<std::io::Result<Report>, lab::Error>>,
 }
 
-/// The address of a frontend in the LAN, in the family of `vip`.
-fn address(frontend: &str, vip: &str) -> Result<IpAddr> {
-    let host = 10 + frontend.trim_start_matches("fe").parse::<u8>()?;
-    let text = if vip.contains(':') { format!("2001:db8:100::{host}") } else { format!("10.100.0.{host}") };
-    Ok(text.parse()?)
-}
-
 impl Site {
-    /// Starts the lab with this number of frontends, in the mode [`Mode::Plain`].
-    pub(crate) fn up(frontends: u16) -> Result<Site> {
-        let lab = generated::up("lan", &generate::lan(frontends, ROUTERS))?;
-        Ok(Site { lab, mode: Mode::Plain, frontends: (1..=frontends).map(|n| format!("fe{n}")).collect() })
+    /// Starts the lab with this number of frontends.
+    pub(crate) fn up(network: Network, frontends: u16) -> Result<Site> {
+        let (name, topology) = network.topology(frontends);
+        let lab = generated::up(name, &topology)?;
+        Ok(Site { lab, network, mode: None, frontends: (1..=frontends).map(|n| format!("fe{n}")).collect() })
     }
 
     pub(crate) fn down(self) -> Result<()> {
@@ -67,23 +68,24 @@ impl Site {
 
     /// What a frontend's announcer.toml has in this mode beyond the lab's.
     fn more(&self, mode: Mode) -> Result<String> {
-        if mode == Mode::Plain {
-            return Ok(String::new());
-        }
-        let members = self.frontends.iter().map(|frontend| Ok(address(frontend, "")?.to_string()));
-        let members = members.collect::<Result<Vec<_>>>()?;
-        Ok(format!(
-            "\n[chain]\ninterface = \"eth1\"\nmembers = {members:?}\nkey_file = \"/etc/announcer/chain.key\"\n"
-        ))
+        let chain = match mode {
+            Mode::Plain => String::new(),
+            Mode::Chain => self.network.chain(&self.frontends)?,
+        };
+        Ok(format!("\n[drain]\ndeadline = \"{}s\"\n{chain}", DEADLINE.as_secs()))
     }
 
     /// Waits until all frontends announce in this mode. If they are in another one, they are stopped and started before.
     pub(crate) fn set(&mut self, mode: Mode) -> Result<()> {
-        if self.mode != mode {
+        if self.mode != Some(mode) {
             self.start_all(mode)?;
-            self.mode = mode;
+            self.mode = Some(mode);
         }
         self.wait_all()
+    }
+
+    pub(crate) fn has_chain(&self) -> bool {
+        self.mode == Some(Mode::Chain)
     }
 
     fn start_all(&self, mode: Mode) -> Result<()> {
@@ -110,9 +112,9 @@ impl Site {
     /// Waits until the routers have just these frontends as next hops of both VIPs.
     pub(crate) fn wait(&self, frontends: &[&str]) -> Result<()> {
         for vip in scene::VIPS {
-            let wanted: BTreeSet<IpAddr> =
-                frontends.iter().map(|frontend| address(frontend, vip)).collect::<Result<_>>()?;
             for r in 1..=ROUTERS {
+                let next_hop = |frontend: &&str| self.network.next_hop(r, frontend, vip);
+                let wanted: BTreeSet<IpAddr> = frontends.iter().map(next_hop).collect::<Result<_>>()?;
                 let router = format!("r{r}");
                 until(PATIENCE, || {
                     let found = next_hops(self.node(&router)?, vip)?;
@@ -166,28 +168,68 @@ impl Site {
         Ok(())
     }
 
+    /// SIGTERM to the daemon. Returns when it has ended.
+    pub(crate) fn stop_daemon(&self, frontend: &str) -> Result<()> {
+        self.node(frontend)?.must(&["/lab/announcer", "stop"])?;
+        Ok(())
+    }
+
+    /// Checks that hosts have taken packets for their flows from other members: otherwise the flows have survived for another reason.
+    pub(crate) fn check_chain(&self, vip: &str) -> Result<()> {
+        let family = if vip.contains(':') { "ipv6" } else { "ipv4" };
+        let mut accepted = 0;
+        for frontend in &self.frontends {
+            let chain = self.node(frontend)?.must(&["announcer", "chain", "--json"])?;
+            let chain: serde_json::Value = serde_json::from_str(&chain).context("announcer chain --json")?;
+            let ring = &chain["rings"][family];
+            ensure!(ring.is_object(), "{frontend} is in no ring of {family}: {chain}");
+            // A daemon that was just started has not read them yet.
+            accepted += ring["counters"]["accepted"].as_u64().unwrap_or(0);
+        }
+        println!("the members have taken {accepted} packets for their flows from each other");
+        ensure!(accepted > 0, "no member has taken a packet for its flows from another one");
+        Ok(())
+    }
+
+    /// Checks that the chain has left no rule and no device in the kernel.
+    pub(crate) fn check_nothing_left(&self, frontend: &str) -> Result<()> {
+        let node = self.node(frontend)?;
+        let rules = node.must(&["nft", "list", "ruleset"])?;
+        ensure!(rules.trim().is_empty(), "{frontend} still has these rules:\n{rules}");
+        let links = node.must(&["ip", "-o", "link"])?;
+        ensure!(!links.contains(VXLAN_DEVICE), "{frontend} still has the device {VXLAN_DEVICE}:\n{links}");
+        Ok(())
+    }
+
     pub(crate) fn start_daemon(&self, frontend: &str) -> Result<()> {
         self.node(frontend)?.must(&["/lab/announcer", "start"])?;
         Ok(())
     }
 
-    /// The frontend is cut from the LAN, and all that it had in memory is gone: its processes and its nftables rules. The node itself
-    /// stays, so that the host can [start](Site::start_host) again.
-    pub(crate) fn lose_power(&self, frontend: &str) -> Result<()> {
+    /// Cuts all links of the frontend, as a loss of power does.
+    pub(crate) fn cut_links(&self, frontend: &str) -> Result<()> {
         let node = self.node(frontend)?;
-        node.cut("eth1", Cut::Carrier)?;
+        Ok(self.network.links().iter().try_for_each(|link| node.cut(link, Cut::Carrier))?)
+    }
+
+    /// All that a host without power had in memory is gone: its processes, its nftables rules, its VXLAN. The node itself stays, so that
+    /// the host can [start](Site::start_host) again.
+    pub(crate) fn end_host(&self, frontend: &str) -> Result<()> {
+        let node = self.node(frontend)?;
         self.kill_daemon(frontend)?;
         self.kill_server(frontend)?;
         node.must(&["nft", "flush", "ruleset"])?;
+        if node.must(&["ip", "-o", "link"])?.contains(VXLAN_DEVICE) {
+            node.must(&["ip", "link", "delete", VXLAN_DEVICE])?;
+        }
         Ok(())
     }
 
     /// A host starts: link, addresses, web server and daemon. Returns when it has announced its VIPs to all routers.
     pub(crate) fn start_host(&self, frontend: &str) -> Result<()> {
         let node = self.node(frontend)?;
-        node.mend("eth1")?;
-        let number = frontend.trim_start_matches("fe");
-        node.must(&["/lan/frontend", number, &ROUTERS.to_string()])?;
+        self.network.links().iter().try_for_each(|link| node.mend(link))?;
+        node.must(&[self.network.script(), &number(frontend)?.to_string(), &ROUTERS.to_string()])?;
         Ok(())
     }
 
@@ -197,7 +239,7 @@ impl Site {
         let lasts = Duration::from_secs(600);
         let mut plan = Plan::new(&format!("http://{host}/"), lasts).map_err(anyhow::Error::msg)?;
         (plan.flows, plan.new.rate, plan.silence, plan.new.patience) = (flows, rate, silence, silence);
-        // Those of nodes/lan/client.
+        // Those of nodes/scale/client.
         let source = |n: u8| match vip.contains(':') {
             true => format!("2001:db8:9::{n}").parse(),
             false => format!("10.9.0.{n}").parse(),

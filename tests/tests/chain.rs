@@ -1,8 +1,10 @@
 //! Counts which connections break when frontends leave, join, crash or lose their power: with plain ECMP, and with the chain.
 //!
 //! `cargo test` runs short scenarios; `make chain` runs all changes with both VIPs, with 4 and 8 frontends, in one LAN and over routed
-//! links, and prints tables.
+//! links, and prints tables. `make chain-soak` counts the members that are lost while every processor is busy.
 
+#[path = "chain/busy.rs"]
+mod busy;
 #[path = "chain/cost.rs"]
 mod cost;
 #[path = "chain/network.rs"]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
             .with_ignored_flag(true),
         trial("every_change_over_routed_links_with_8_frontends", || all(Network::Routed, 8))
             .with_ignored_flag(true),
+        trial("busy_processors_lose_no_member", busy::soak).with_ignored_flag(true),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

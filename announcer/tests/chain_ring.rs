@@ -27,55 +27,23 @@ mod network;
 mod oracle;
 #[path = "chain_ring/packet.rs"]
 mod packet;
+mod seeds;
 
 use std::net::IpAddr;
-use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use announcer::chain::ring::Leaving;
 use host::{Effect, Host, World, address, index};
 use network::Network;
 use oracle::{Checks, LEAST_OFF, Oracle};
+use seeds::RunCounts;
 
 /// The number of seeds in a normal run of the tests.
 const USUAL: u64 = 100;
 
 #[test]
 fn every_packet_ends_and_living_owners_are_reached() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("SEED") {
-        let sum = Simulation::new(seed, true).run();
-        eprintln!("seed {seed}: {sum:?}");
-        return;
-    }
-    let seeds = number("SEEDS").unwrap_or(USUAL);
-    let next = AtomicU64::new(0);
-    let began = Instant::now();
-    let sums: Vec<EventCounts> = std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let work = || {
-            let mut sum = EventCounts::default();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds {
-                    return sum;
-                }
-                match catch_unwind(|| Simulation::new(seed, false).run()) {
-                    Ok(one) => sum.add(&one),
-                    Err(_) => {
-                        next.store(seeds, Ordering::Relaxed);
-                        panic!("seed {seed} failed; SEED={seed} runs it alone")
-                    }
-                }
-            }
-        };
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().map(|thread| thread.join().expect("every seed keeps the promises")).collect()
-    });
-    let mut sum = EventCounts::default();
-    sums.iter().for_each(|one| sum.add(one));
-    println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
+    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else { return };
     // The checks are only useful if enough events happened. Packets are sent when something has changed, so many fall into a repair.
     let Checks { reached, forwarded, nobody, repairing, outdated, .. } = sum.checks;
     assert!(reached > 100 * seeds && forwarded > 80 * seeds && nobody > 20 * seeds, "{sum:?}");
@@ -102,7 +70,7 @@ struct EventCounts {
     lived: Duration,
 }
 
-impl EventCounts {
+impl RunCounts for EventCounts {
     fn add(&mut self, other: &EventCounts) {
         self.checks.reached += other.checks.reached;
         self.checks.forwarded += other.checks.forwarded;
@@ -177,7 +145,8 @@ impl Simulation {
         ));
         for host in 0..self.hosts.len() {
             if self.luck.u8(..8) != 0 {
-                let pause = if self.luck.bool() { 0 } else { 300 };
+                // A daemon waits 8 intervals for those that it does not hear: some begin just before or after that.
+                let pause = [0, 300, self.luck.u64(..1000)][self.luck.usize(..3)];
                 self.live(pause);
                 self.start(host);
             }

@@ -21,15 +21,14 @@ mod health;
 mod link;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+mod seeds;
 #[path = "simulation/speaker.rs"]
 mod speaker;
 #[path = "simulation/table.rs"]
 mod table;
 
 use std::collections::BTreeMap;
-use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use announcer::bgp::fsm::{Event, StateName, Timers};
@@ -38,6 +37,7 @@ use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::rib::LocRib;
 use health::Health;
 use link::{Link, Segment, Side};
+use seeds::RunCounts;
 use speaker::{HEALED, Speaker, World, shutdown};
 
 /// The number of seeds in a normal run of the tests.
@@ -45,39 +45,7 @@ const USUAL: u64 = 2000;
 
 #[test]
 fn two_machines_keep_their_promises_whatever_happens() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("SEED") {
-        let sum = Simulation::new(seed, true).run();
-        eprintln!("seed {seed}: {sum:?}");
-        return;
-    }
-    let seeds = number("SEEDS").unwrap_or(USUAL);
-    let next = AtomicU64::new(0);
-    let began = Instant::now();
-    let sums: Vec<EventCounts> = std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let work = || {
-            let mut sum = EventCounts::default();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds {
-                    return sum;
-                }
-                match catch_unwind(|| Simulation::new(seed, false).run()) {
-                    Ok(one) => sum.add(one),
-                    Err(_) => {
-                        next.store(seeds, Ordering::Relaxed);
-                        panic!("seed {seed} failed; SEED={seed} runs it alone")
-                    }
-                }
-            }
-        };
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().map(|thread| thread.join().expect("every seed keeps the promises")).collect()
-    });
-    let mut sum = EventCounts::default();
-    sums.into_iter().for_each(|one| sum.add(one));
-    println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
+    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else { return };
     // The checks are only useful if enough events happened.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
     assert!(sum.taken_over > seeds / 4, "{sum:?}");
@@ -107,8 +75,8 @@ struct EventCounts {
     lived: Duration,
 }
 
-impl EventCounts {
-    fn add(&mut self, other: EventCounts) {
+impl RunCounts for EventCounts {
+    fn add(&mut self, other: &EventCounts) {
         self.sessions += other.sessions;
         self.updates += other.updates;
         self.held += other.held;

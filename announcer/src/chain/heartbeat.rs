@@ -6,7 +6,7 @@
 //!   4  "anch"
 //!   1  version: 1
 //!   2  flags: rules v4, v6 · receiver is in the ring v4, v6 · receiver's MAC address is believed v4, v6 ·
-//!      presence (2 bits) · switched off
+//!      presence (2 bits) · switched off · receiver is known to live
 //!   4  interval of the sender's heartbeats, microseconds
 //!  16  sender, 16 receiver: addresses as in `members`; IPv4 as IPv4-mapped (RFC 4291 §2.5.5.2)
 //!  16  start of the sender, 8 counter within this start
@@ -212,6 +212,9 @@ pub struct AboutReceiver {
     /// The sender's installed rules believe hop marks from the receiver's MAC address, or from the VXLAN device. Only then may the
     /// receiver forward to the sender: a mark that is not believed would be begun again at each round, and a packet would not end.
     pub believed: Families,
+    /// The sender counts the receiver among the members that live. If the sender does not announce yet, it waits until both are in each
+    /// other's rings.
+    pub known: bool,
 }
 
 /// The state of a VIP on the sender, in the words of `status`.

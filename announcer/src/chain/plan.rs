@@ -101,11 +101,12 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// What a heartbeat says to a member about itself.
+    /// What a heartbeat says to a member about itself, as far as it depends on the rules.
     pub fn about(&self, member: IpAddr) -> AboutReceiver {
         AboutReceiver {
             in_ring: self.in_ring.get(&member).copied().unwrap_or_default(),
             believed: if self.believed.contains(&member) { Families::BOTH } else { Families::NONE },
+            known: false,
         }
     }
 }

@@ -78,7 +78,7 @@ fn chain() -> ChainStatus {
         members: ListDigest([members; 8]),
         services: ListDigest([2; 8]),
     };
-    let about_us = AboutReceiver { in_ring: v4, believed: v4 };
+    let about_us = AboutReceiver { in_ring: v4, believed: v4, known: true };
     let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
     let observation = |state, said| MemberObservation { state, since, said, awaited: false, lingers: false };
     let said = Said { facts: facts(9), about_us };

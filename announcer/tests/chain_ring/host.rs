@@ -343,7 +343,8 @@ impl Host {
                 if !daemon.macs.has(other) {
                     world.network.ask(self.index, other, world.powered[other], now, world.luck);
                 }
-                let heartbeat = heartbeat(header, facts, self.rules.as_ref());
+                let known = member.state().lives();
+                let heartbeat = heartbeat(header, facts, self.rules.as_ref(), known);
                 world.network.send(self.index, other, heartbeat, now, world.luck);
             }
             let next = member.deadline();
@@ -353,7 +354,7 @@ impl Host {
     }
 }
 
-fn heartbeat(header: Header, facts: Facts, rules: Option<&Rules>) -> Heartbeat {
+fn heartbeat(header: Header, facts: Facts, rules: Option<&Rules>, known: bool) -> Heartbeat {
     let receiver = header.receiver;
     let about_receiver = AboutReceiver {
         in_ring: rules.map_or(Families::NONE, |rules| rules.ring.has(receiver)),
@@ -362,6 +363,7 @@ fn heartbeat(header: Header, facts: Facts, rules: Option<&Rules>) -> Heartbeat {
         } else {
             Families::NONE
         },
+        known,
     };
     Heartbeat { header, facts, about_receiver, answer: None, intent: None, vips: Vec::new() }
 }

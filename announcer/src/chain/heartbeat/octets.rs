@@ -63,7 +63,8 @@ impl Heartbeat {
             | bits(about.in_ring) << 2
             | bits(about.believed) << 4
             | presence << 6
-            | u16::from(facts.switched_off) << 8;
+            | u16::from(facts.switched_off) << 8
+            | u16::from(about.known) << 9;
         out.octets(&flags.to_be_bytes());
         out.octets(&u32::try_from(facts.interval.as_micros()).unwrap_or(u32::MAX).to_be_bytes());
         out.octets(&mapped(header.sender));
@@ -250,7 +251,7 @@ impl Reader<'_> {
             _ => return Err(HeartbeatDropReason::Value),
         };
         let interval = Duration::from_micros(self.number()?.into());
-        if !INTERVALS.contains(&interval) || flags >> 9 != 0 {
+        if !INTERVALS.contains(&interval) || flags >> 10 != 0 {
             return Err(HeartbeatDropReason::Value);
         }
         let header = Header {
@@ -271,7 +272,11 @@ impl Reader<'_> {
             members: ListDigest(self.take()?),
             services: ListDigest(self.take()?),
         };
-        let about_receiver = AboutReceiver { in_ring: families(2), believed: families(4) };
+        let about_receiver = AboutReceiver {
+            in_ring: families(2),
+            believed: families(4),
+            known: flags >> 9 & 1 == 1,
+        };
         let (answer, intent) = (self.answer()?, self.intent()?);
         let vips = self.list(|reader| {
             let number = usize::from(reader.octet()?);

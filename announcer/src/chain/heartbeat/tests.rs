@@ -45,6 +45,7 @@ fn example() -> Heartbeat {
         about_receiver: AboutReceiver {
             in_ring: Families { v4: false, v6: true },
             believed: Families { v4: true, v6: false },
+            known: true,
         },
         answer: Some(IntentAnswer { number: number(5).unwrap(), verdict: IntentVerdict::Accepted }),
         intent: Some(Intent {
@@ -63,14 +64,14 @@ fn example() -> Heartbeat {
 
 /// What another program has made of [`example`], from the picture at the head of the module.
 const EXAMPLE: &str = "\
-616e636801001b000186a000000000000000000000ffff0a00010c0000000000\
+616e636801021b000186a000000000000000000000ffff0a00010c0000000000\
 0000000000ffff0a00010b000000000000000011223344556677880000000000\
 0000070000000000000000000000000000009900000000000000060000000000\
 000000000000000000000000000000000000000a00010c20010db80001000000\
 000000000000126d656d62657273217365727669636573010000000501000000\
 00030101c00002500120010db800000000000000000000008002c000025001c0\
-000251030120010db800000000000000000000008002c5829393ffc830aafd02\
-f2d5dc8ebd27ebd036d8295129358fd8015710c8a3b5";
+000251030120010db800000000000000000000008002d6e123737f1adbff2f65\
+78cc338f49e41f5d80fbd52f5a0321509c09f83ae992";
 
 fn decode(octets: &[u8]) -> Result<Heartbeat, HeartbeatDropReason> {
     Heartbeat::decode(octets, ip("10.0.1.12"), ip("10.0.1.11"), &keys())
@@ -122,7 +123,7 @@ fn every_rule_by_which_a_heartbeat_is_dropped() {
         ("nothing", &[][..], Ok(())),
         ("presence 2", &[(6, 0x80)], Ok(())),
         ("presence 3", &[(6, 0xc0)], Err(HeartbeatDropReason::Value)),
-        ("an unknown flag", &[(5, 2)], Err(HeartbeatDropReason::Value)),
+        ("an unknown flag", &[(5, 4)], Err(HeartbeatDropReason::Value)),
         ("an interval of 0", &[(8, 0), (9, 0), (10, 0)], Err(HeartbeatDropReason::Value)),
         ("an interval of a minute", &[(7, 4)], Err(HeartbeatDropReason::Value)),
         (

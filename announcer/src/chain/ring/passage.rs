@@ -75,9 +75,10 @@ pub fn settled(others: &BTreeMap<IpAddr, MemberObservation>) -> bool {
 }
 
 /// Whether a host whose rules were just installed may say so, after which the others take it into their rings. Its own ring must have
-/// every member that is heard: a packet that skips a member does not reach what this member owns. Once said, it stays said. One second
-/// before the `deadline` of [`start_wait`] it is said in any case. A daemon that finds the rules of a former process says so from its
-/// first heartbeat on.
+/// every member that is heard: a packet that skips a member does not reach what this member owns. A member that starts too has no rules
+/// yet, and could announce at any moment without having heard us; it has to have said that it knows us, because from then on it waits
+/// until both are in each other's rings. A silent one does not announce. Once said, it stays said. One second before the `deadline` of
+/// [`start_wait`] it is said in any case. A daemon that finds the rules of a former process says so from its first heartbeat on.
 pub fn may_join(
     own: &Own,
     installed: &Ring,
@@ -87,8 +88,12 @@ pub fn may_join(
 ) -> bool {
     let complete = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.has(*member);
+        let waits_for_us = observed.state == MemberState::Silent
+            || observed.said.is_some_and(|said| said.about_us.known);
         let has_rules = |family| observed.said.is_some_and(|said| said.facts.rules.has(family));
-        let done = |family| !shared(own, observed, family) || !has_rules(family) || ours.has(family);
+        let done = |family| {
+            !shared(own, observed, family) || if has_rules(family) { ours.has(family) } else { waits_for_us }
+        };
         done(Family::V4) && done(Family::V6)
     };
     now + SAID_BEFORE >= deadline || settled(others) && others.iter().all(complete)

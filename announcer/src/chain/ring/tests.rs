@@ -30,7 +30,7 @@ fn healthy(index: u8, now: Instant) -> MemberObservation {
         members: ListDigest::default(),
         services: ListDigest::default(),
     };
-    let about_us = AboutReceiver { in_ring: v4, believed: v4 };
+    let about_us = AboutReceiver { in_ring: v4, believed: v4, known: true };
     MemberObservation {
         state: MemberState::Alive,
         since: now,
@@ -202,6 +202,42 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
             nobody
         );
     }
+}
+
+/// After a letter of [`world`]: `!` the member has not said that it knows us, `.` it was not heard for long enough.
+#[test]
+fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
+    let now = Instant::now();
+    for (last, change, joins, why) in [
+        ('+', '!', true, "it is in our ring"),
+        ('b', ' ', false, "it has rules, and is not in our ring"),
+        ('r', ' ', true, "it starts too, and waits for us"),
+        ('r', '!', false, "it starts too, and may announce before it has heard us"),
+        ('a', '!', true, "it takes no part in this family"),
+        ('o', '!', true, "it does not forward"),
+        ('d', '!', true, "it is dead"),
+        ('L', '!', true, "it has left"),
+        ('u', ' ', true, "it was waited for"),
+        ('u', '.', false, "it may still be heard"),
+    ] {
+        let (list, us, mut others) = world(&format!("O+{last}"), now);
+        let observed = others.get_mut(&address(3)).unwrap();
+        match (change, &mut observed.said) {
+            ('!', Some(said)) => said.about_us.known = false,
+            ('.', _) => observed.awaited = true,
+            _ => {}
+        }
+        let ring = Ring::new(&list, &us, &others);
+        assert_eq!(may_join(&us, &ring, &others, now, now + 2000 * MS), joins, "{last}{change}: {why}");
+        assert!(may_join(&us, &ring, &others, now, now + 1000 * MS), "one second before the deadline");
+    }
+    // Its daemon has died before it said that its rules are installed.
+    let (list, us, mut others) = world("O+r", now);
+    let observed = others.get_mut(&address(3)).unwrap();
+    observed.state = MemberState::Silent;
+    observed.said.as_mut().unwrap().about_us.known = false;
+    let ring = Ring::new(&list, &us, &others);
+    assert!(may_join(&us, &ring, &others, now, now + 2000 * MS), "a daemon that is dead does not announce");
 }
 
 #[test]

@@ -46,7 +46,7 @@ struct Other(u8, MemberState, Option<Facts>, &'static [MemberVipState]);
 /// This host is 10.0.1.11, the first of the list, with rules for these families.
 fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
     let since = now.checked_sub(Duration::from_secs(300)).unwrap_or(now);
-    let about_us = AboutReceiver { in_ring: Families::BOTH, believed: Families::BOTH };
+    let about_us = AboutReceiver { in_ring: Families::BOTH, believed: Families::BOTH, known: true };
     let observed: BTreeMap<IpAddr, (MemberObservation, &[MemberVipState])> = others
         .iter()
         .map(|Other(last, state, facts, vips)| {

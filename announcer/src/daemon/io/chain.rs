@@ -281,7 +281,10 @@ impl ChainKeeper {
             members: ListDigest::of_members(&chain.members),
             services: ListDigest::of_services(&services),
         };
-        let about = place.others.iter().map(|member| (*member, self.rules.about(*member)));
+        let about = place.others.iter().map(|member| {
+            let known = observations.get(member).is_some_and(|observed| observed.state.lives());
+            (*member, self.rules.about(*member, known))
+        });
         let vips = channels.vips.borrow().clone();
         let members = capacity::members(&place.others, &self.report, chain.heartbeat);
         let step = self.capacity.step(place.own, &members, &vips, config, now);
@@ -406,7 +409,7 @@ impl ChainKeeper {
                 members: ListDigest::of_members(&chain.members),
                 services: ListDigest::default(),
             },
-            about: place.others.iter().map(|member| (*member, self.rules.about(*member))).collect(),
+            about: place.others.iter().map(|member| (*member, self.rules.about(*member, false))).collect(),
             vips: Vec::new(),
             intent: None,
             answers: BTreeMap::new(),

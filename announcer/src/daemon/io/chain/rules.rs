@@ -117,9 +117,10 @@ impl RuleKeeper {
         self.installed.as_ref().map_or(Families::NONE, |installed| installed.families)
     }
 
-    /// What heartbeats say to a member about itself.
-    pub(super) fn about(&self, member: IpAddr) -> AboutReceiver {
-        self.installed.as_ref().map_or(AboutReceiver::default(), |installed| installed.about(member))
+    /// What heartbeats say to a member about itself; `known`: it lives.
+    pub(super) fn about(&self, member: IpAddr, known: bool) -> AboutReceiver {
+        let about = self.installed.as_ref().map(|installed| installed.about(member));
+        AboutReceiver { known, ..about.unwrap_or_default() }
     }
 
     pub(super) fn problems(&self) -> Vec<String> {

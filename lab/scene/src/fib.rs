@@ -1,6 +1,7 @@
 //! A router's FIB: rtnetlink's events in its network namespace.
 //!
-//! Times are those at which the event was read.
+//! Times are those at which the event was read: rtnetlink's events have none of their own. On a busy host the thread that reads them may
+//! have to wait for a processor; its name is [`THREAD`], so that a measurement can give it a real-time priority (`chrt`).
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,8 @@ use rtnetlink::sys::AsyncSocket;
 
 use crate::log::{Dated, Log};
 
+/// The name of each thread that reads the events.
+pub const THREAD: &str = "fib";
 /// The main routing table.
 const MAIN: u8 = 254;
 
@@ -43,7 +46,7 @@ impl Dated for Change {
 /// When the namespace cannot be entered, or the query fails.
 pub fn watch(netns: OwnedFd, log: Log<Change>) -> anyhow::Result<()> {
     let (ready, started) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         let run = || -> anyhow::Result<()> {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,7 +72,7 @@ pub fn watch(netns: OwnedFd, log: Log<Change>) -> anyhow::Result<()> {
         if let Err(e) = run() {
             let _ = ready.send(Err(e)); // after the start there is no receiver, and the log only ends
         }
-    });
+    })?;
     started.recv()?
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +13,7 @@ use lab::load::{self, Plan};
 use lab::{Lab, Node};
 use until::until;
 
+use crate::capture::Capture;
 use crate::fib::{self, Change};
 use crate::log::{Log, Mark};
 use crate::wire::{self, Message, between};
@@ -43,7 +43,7 @@ pub struct Router {
     pub wire: Log<Message>,
     /// Its FIB's changes.
     pub fib: Log<Change>,
-    tcpdump: Child,
+    _capture: Capture<()>, // it ends with the router
 }
 
 /// The times after a fault or a repair until the slower router has reacted. The two times may be those of different routers.
@@ -59,13 +59,6 @@ impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         write!(f, "wire {:.1} ms, FIB {:.1} ms", ms(self.wire), ms(self.fib))
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        let _ = self.tcpdump.kill(); // if this fails, it has ended already
-        let _ = self.tcpdump.wait();
     }
 }
 
@@ -297,32 +290,13 @@ impl Router {
     pub fn listen(node: &Node, name: &'static str) -> Result<Router> {
         let (wire, fib) = (Log::default(), Log::default());
         fib::watch(node.netns()?, fib.clone())?;
-        let mut tcpdump = node.spawn(wire::TCPDUMP)?;
-        let capture = tcpdump.stdout.take().context("tcpdump's output")?;
         let log = wire.clone();
-        let (ready, started) = std::sync::mpsc::channel();
-        let announce = ReadySignal(capture, Some(ready));
-        thread::spawn(move || {
-            if let Err(e) = wire::read(announce, &log) {
+        let capture = Capture::start(node, wire::TCPDUMP, move |output| {
+            if let Err(e) = wire::read(output, &log) {
                 output::note(format_args!("{name}: the capture ended: {e:#}"));
             }
         });
-        started.recv_timeout(PATIENCE).context("tcpdump did not start")?;
-        ensure!(tcpdump.try_wait()?.is_none(), "{name}: tcpdump ended");
-        Ok(Router { name, wire, fib, tcpdump })
-    }
-}
-
-/// Reads tcpdump's output, and sends a message when its first octets arrive: tcpdump writes its header when it captures.
-struct ReadySignal<R>(R, Option<std::sync::mpsc::Sender<()>>);
-
-impl<R: std::io::Read> std::io::Read for ReadySignal<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.0.read(buffer)?;
-        if let Some(ready) = self.1.take() {
-            let _ = ready.send(()); // the receiver may have ended
-        }
-        Ok(read)
+        Ok(Router { name, wire, fib, _capture: capture.context(name)? })
     }
 }
 

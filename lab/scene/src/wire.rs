@@ -16,7 +16,6 @@ use crate::log::{Dated, Log};
 
 /// The arguments of the tcpdump whose standard output [`read`] takes: BGP on every interface, written packet by packet.
 pub const TCPDUMP: &[&str] = &[
-    "tcpdump",
     "-i",
     "any",
     "-y",

@@ -1,24 +1,32 @@
 //! A host dies, with BFD and without: every packet from and to it is dropped, while its links stay up.
 //!
 //! Touches the lab. The routers decide here: they wait for a detection time (BFD) or for the hold time. Each way to announce sends BFD
-//! itself. The processes that send it run with SCHED_RR at both ends, as announcer's thread does by itself: otherwise the measurement
-//! would be of processes that wait for a processor.
+//! itself. The processes that send it run with SCHED_RR at both ends, as announcer's thread does by itself, and so do the threads of this
+//! program that read the changes of the FIBs: otherwise the measurement would be of processes that wait for a processor.
+//!
+//! The moment of the death is that of the last packet that a router got from the host. The program that drops the packets is started some
+//! 10 to 50 ms before that; each run prints it.
+
+mod link;
 
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use lab::Node;
-use scene::address;
+use nix::unistd::Pid;
+use scene::log::Mark;
+use scene::wire::between;
+use scene::{address, fib};
 use until::until;
 
 use crate::candidate::Candidate;
-use crate::results::{Death, RouterSoftware};
-use crate::stage::{FAST, FRONTEND, PATIENCE, Pace, Stage, VIP};
-use crate::turn::{KEEPALIVE, under_load};
+use crate::results::{AfterBfd, Death, RouterDeath, RouterSoftware};
+use crate::stage::{FAST, FRONTEND, PATIENCE, Pace, Stage, VIP, ms};
+use crate::turn::{KEEPALIVE, with_load};
 
 /// The interval of BFD, in milliseconds, with a multiplier of 3.
 pub(crate) const INTERVAL: u32 = 50;
@@ -32,6 +40,9 @@ pub(crate) const WAYS: [(Candidate, bool); 4] = [
 /// Longer than a router with BIRD refuses the frontend after a loss (`error wait time 1,3`). A candidate that connects earlier is refused;
 /// FRR then tries again only after two minutes, which is not what is measured here.
 const ERROR_WAIT: Duration = Duration::from_secs(4);
+/// The last packet of the host may have been captured this much before the program that drops its packets was started, or after it has
+/// ended: under 2,000 connections a second there is a packet each millisecond.
+const TOLERANCE: Duration = Duration::from_millis(50);
 /// The configuration of BIRD for this comparison, in the router's node.
 const BIRD_CONF: &str = "run/death.conf";
 
@@ -72,10 +83,13 @@ fn with(stage: &Stage, software: RouterSoftware, runs: usize, all: &mut Vec<Deat
                 run + 1,
                 candidate.title(),
                 bfd,
-                died.fib_ms,
+                died.slower_ms(),
                 died.lost,
                 began.elapsed().as_secs_f64()
             );
+            for (router, one) in stage.scene.routers.iter().zip(&died.routers) {
+                println!("    {}: {one:.1?}", router.name);
+            }
             all.push(died);
         }
     }
@@ -111,12 +125,53 @@ fn die(
         })?;
     }
     thread::sleep(Duration::from_secs(1) + KEEPALIVE.mul_f64(phase));
-    let (times, lost) = under_load(stage, false, || {
+    let captures = stage.scene.routers.iter().enumerate().map(|(index, router)| {
+        link::listen(stage.scene.node(router.name)?, address(index, FRONTEND, VIP), VIP)
+    });
+    let captures = captures.collect::<Result<Vec<_>>>()?;
+    let own = Pid::this();
+    for thread in threads(own)?.into_iter().filter(|(_, name)| name == fib::THREAD) {
+        chrt(&["-p"], thread.0)?;
+    }
+    let ((before, after, changed), lost) = with_load(stage, || {
+        stage.wait_hops(VIP, true)?; // on a busy machine, checks may have failed under this load
+        let (mark, before) = (Mark::now(), SystemTime::now());
         stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
-        Ok(())
+        let after = SystemTime::now();
+        Ok((before, after, without_host(stage, mark)?))
     })?;
+    let found = captures.into_iter().map(|capture| link::moments(&capture.end()??, bfd));
+    let found = found.collect::<Result<Vec<_>>>()?;
     stage.clear(candidate)?;
-    Ok(Death { router: software, candidate, bfd, fib_ms: times.1, lost })
+    let died = found.iter().map(|moments| moments.last).max().context("no routers")?;
+    ensure!(
+        (before - TOLERANCE..=after + TOLERANCE).contains(&died),
+        "the last packet of the host was captured {:.1} ms after the program that drops them was started, which took {:.1} ms",
+        ms(between(before, died)),
+        ms(between(before, after))
+    );
+    println!("    the last packet {:.1} ms after the start of nft", ms(between(before, died)));
+    let routers = found.iter().zip(changed).map(|(moments, changed)| RouterDeath {
+        fib_ms: ms(between(died, changed)),
+        after_bfd: moments.last_bfd.zip(moments.down).map(|(last, down)| AfterBfd {
+            down_ms: ms(between(last, down)),
+            fib_ms: ms(between(last, changed)),
+        }),
+    });
+    Ok(Death { router: software, candidate, bfd, routers: routers.collect(), lost })
+}
+
+/// Waits until no router has the host as a next hop of the VIP; returns when that was, router by router.
+fn without_host(stage: &Stage, mark: Mark) -> Result<Vec<SystemTime>> {
+    let vip: IpAddr = VIP.parse()?;
+    let changed = stage.scene.routers.iter().enumerate().map(|(index, router)| {
+        let hop = address(index, FRONTEND, VIP);
+        let change = router
+            .fib
+            .wait(mark, PATIENCE, |change| change.prefix.addr() == vip && !change.next_hops.contains(&hop));
+        Ok(change.with_context(|| format!("{}'s FIB did not follow", router.name))?.at)
+    });
+    changed.collect()
 }
 
 /// Configures BFD with the frontend at a router, or removes it.
@@ -157,11 +212,31 @@ fn configure(node: &Node, software: RouterSoftware, frontend: IpAddr, bfd: bool)
 
 /// Gives the processes that send BFD real-time priority.
 fn real_time(node: &Node) -> Result<()> {
-    for pid in ["bfdd", "bird"].into_iter().flat_map(|name| node.pids_of(name)) {
-        let status = Command::new("chrt").args(["-a", "-r", "-p", "10", &pid.to_string()]).status();
-        ensure!(status.context("chrt")?.success(), "chrt failed");
-    }
+    ["bfdd", "bird"]
+        .into_iter()
+        .flat_map(|name| node.pids_of(name))
+        .try_for_each(|pid| chrt(&["-a", "-p"], pid))
+}
+
+/// Gives a process or thread the real-time scheduling of announcer's BFD thread.
+fn chrt(options: &[&str], pid: Pid) -> Result<()> {
+    let status = Command::new("chrt").arg("-r").args(options).args(["10", &pid.to_string()]).status();
+    ensure!(status.context("chrt")?.success(), "chrt failed");
     Ok(())
+}
+
+/// The threads of a process, with their names.
+fn threads(process: Pid) -> Result<Vec<(Pid, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let path = entry?.path();
+        let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        // One that has ended since has no name.
+        if let (Some(number), Ok(name)) = (number, fs::read_to_string(path.join("comm"))) {
+            found.push((Pid::from_raw(number), name.trim_end().to_owned()));
+        }
+    }
+    Ok(found)
 }
 
 /// What a router says of its BFD sessions, one a line: the address, and whether it is up.

@@ -156,16 +156,41 @@ impl RouterSoftware {
 /// A death of the host in the comparison of BFD.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Death {
-    /// The routers.
+    /// The routers' software.
     pub(crate) router: RouterSoftware,
     /// Who announced.
     pub(crate) candidate: Candidate,
     /// Whether BFD was configured at both ends.
     pub(crate) bfd: bool,
-    /// Until the next hop was removed from the slower router's FIB, in milliseconds.
-    pub(crate) fib_ms: f64,
+    /// The reaction of each router.
+    pub(crate) routers: Vec<RouterDeath>,
     /// Requests without a good answer.
     pub(crate) lost: u64,
+}
+
+/// The death of the host, as one router followed it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct RouterDeath {
+    /// From the last packet that any router got from the host until this one's FIB had no next hop of it, in milliseconds.
+    pub(crate) fib_ms: f64,
+    /// The detection itself; none without BFD.
+    pub(crate) after_bfd: Option<AfterBfd>,
+}
+
+/// Times since the last BFD packet that a router got from the host, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct AfterBfd {
+    /// Until the router's first BFD packet with the state Down.
+    pub(crate) down_ms: f64,
+    /// Until its FIB had no next hop of the host.
+    pub(crate) fib_ms: f64,
+}
+
+impl Death {
+    /// The time of the slower router.
+    pub(crate) fn slower_ms(&self) -> f64 {
+        self.routers.iter().map(|router| router.fib_ms).fold(0.0, f64::max)
+    }
 }
 
 /// All results.

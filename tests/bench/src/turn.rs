@@ -164,26 +164,36 @@ impl Turn<'_> {
 ///
 /// # Errors
 /// When the lab fails, the routers do not react, or nothing is answered.
-pub(crate) fn under_load(
+fn under_load(
     stage: &Stage,
     there: bool,
     happens: impl FnOnce() -> Result<()>,
 ) -> Result<((Option<f64>, f64), u64)> {
+    with_load(stage, || {
+        let mark = Mark::now();
+        let cause = SystemTime::now();
+        happens()?;
+        // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
+        stage.reaction(mark, cause, there, &mut Vec::new())
+    })
+}
+
+/// Sends requests while something happens, and until it is over: its result, and the requests lost.
+///
+/// # Errors
+/// When the lab or what happens fails, or nothing is answered.
+pub(crate) fn with_load<T>(stage: &Stage, happens: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let load = stage.scene.load_live(VIP, RATE, Duration::from_secs(300), move |_| {
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     thread::sleep(BEFORE);
-    let mark = Mark::now();
-    let cause = SystemTime::now();
     let happened = happens();
-    // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
-    let times = happened.and_then(|()| stage.reaction(mark, cause, there, &mut Vec::new()));
     thread::sleep(AFTER);
     over.store(true, Ordering::Relaxed);
     let report = load.report()?;
-    let times = times?;
+    let happened = happened?;
     ensure!(report.total.answered() > 0, "nothing answered");
-    Ok((times, report.total.lost()))
+    Ok((happened, report.total.lost()))
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) struct Site {
     mode: Option<Mode>,
     /// `fe1` and so on.
     pub(crate) frontends: Vec<String>,
+    /// How many clients were started.
+    clients: AtomicU8,
 }
 
 /// A client that is running.
@@ -55,7 +58,8 @@ impl Site {
     pub(crate) fn up(network: Network, frontends: u16) -> Result<Site> {
         let (name, topology) = network.topology(frontends);
         let lab = generated::up(name, &topology)?;
-        Ok(Site { lab, network, mode: None, frontends: (1..=frontends).map(|n| format!("fe{n}")).collect() })
+        let frontends = (1..=frontends).map(|n| format!("fe{n}")).collect();
+        Ok(Site { lab, network, mode: None, frontends, clients: AtomicU8::new(0) })
     }
 
     pub(crate) fn down(self) -> Result<()> {
@@ -244,8 +248,11 @@ impl Site {
             true => format!("2001:db8:9::{n}").parse(),
             false => format!("10.9.0.{n}").parse(),
         };
-        plan.flow_sources = vec![source(10)?];
-        plan.new_sources = (11..=19).map(source).collect::<Result<_, _>>()?;
+        // The next client gets the other half. Its connections break at the same places of the same schedule, and a server that has not
+        // heard of a break yet would answer those with the same address and port.
+        let first = 10 + 5 * (self.clients.fetch_add(1, Ordering::Relaxed) % 2);
+        plan.flow_sources = vec![source(first)?];
+        plan.new_sources = (first + 1..first + 5).map(source).collect::<Result<_, _>>()?;
         let control = Control::new();
         let (node, own) = (self.node("client")?.clone(), control.clone());
         let thread = thread::spawn(move || node.in_netns(|| lab::flows::run(&plan, &own)));

@@ -7,6 +7,8 @@
 mod busy;
 #[path = "chain/cost.rs"]
 mod cost;
+#[path = "chain/joins.rs"]
+mod joins;
 #[path = "chain/network.rs"]
 mod network;
 #[path = "chain/phases.rs"]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         trial("what_may_not_happen_with_the_chain_fails_a_row", cost::tests::every_fault_fails),
+        trial("each_start_of_a_daemon_is_judged_by_itself", joins::tests::each_start_is_judged_by_itself),
         trial("one_of_four_leaves", || {
             play(Network::Lan, 4, &Change::SHORT, &VIPS[..1], &[Mode::Plain, Mode::Chain], SHORT)
         }),
@@ -155,6 +158,7 @@ fn run(
     let report = client.report(load.silence)?;
     if mode == Mode::Chain {
         site.check_chain(vip)?;
+        site.check_joins()?;
     }
     // For the next run.
     site.frontends.iter().try_for_each(|frontend| site.undrain(frontend))?;

@@ -68,7 +68,8 @@ pub enum LinkState {
     Down,
 }
 
-/// The host's network, as last read from the kernel. If it has no link, it was not read yet, because each host has lo.
+/// The host's network, as last read from the kernel. Links are read first, then addresses. What is empty was not read yet, because each
+/// host has lo, with an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
     /// The interfaces that exist, by index.
@@ -82,6 +83,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether links and addresses were read.
+    pub fn is_read(&self) -> bool {
+        !self.links.is_empty() && !self.addresses.is_empty()
+    }
+
     /// Whether an interface has this address.
     pub fn has(&self, ip: IpAddr) -> bool {
         self.addresses.values().flatten().any(|address| address.ip == ip)

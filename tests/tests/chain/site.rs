@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use scene::{PATIENCE, next_hops};
 use until::until;
 
-use crate::generated;
 use crate::network::{Network, ROUTERS, number};
+use crate::{generated, joins};
 
 /// `deadline` of `[drain]` in both modes: how long a host that stops waits for its connections.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
@@ -192,6 +192,20 @@ impl Site {
         }
         println!("the members have taken {accepted} packets for their flows from each other");
         ensure!(accepted > 0, "no member has taken a packet for its flows from another one");
+        Ok(())
+    }
+
+    /// Checks that no session with a router has begun before its host was in the rings.
+    pub(crate) fn check_joins(&self) -> Result<()> {
+        for frontend in &self.frontends {
+            let log = fs::read_to_string(self.node(frontend)?.root().join("var/log/announcer.log"))?;
+            let early = joins::too_early(&log);
+            ensure!(
+                early.is_empty(),
+                "{frontend} had sessions before it was in the rings:\n{}",
+                early.join("\n")
+            );
+        }
         Ok(())
     }
 

@@ -241,3 +241,11 @@ fn a_session_has_moved_when_a_new_one_would_leave_by_another_interface_or_reach_
     }
     assert!(!used().moved(None), "a route that is away for a moment moves nobody");
 }
+
+#[test]
+fn a_network_is_read_when_its_links_and_its_addresses_were_read() {
+    let lo = [(1, LinkState::Up)];
+    assert!(!network(&[], &[]).is_read());
+    assert!(!network(&lo, &[]).is_read());
+    assert!(network(&lo, &[(1, "127.0.0.1/8")]).is_read());
+}

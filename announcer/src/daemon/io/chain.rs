@@ -226,7 +226,7 @@ impl ChainKeeper {
         };
         problems.extend(self.keys.problem.clone());
         let (Some(place), Some(keys)) = (place, self.keys.keys.clone()) else {
-            if !network.links.is_empty() {
+            if network.is_read() {
                 channels.joined.send_replace(true); // nobody can be waited for
             }
             self.capacity.without_heartbeats(problems.first(), &channels.enough_others);

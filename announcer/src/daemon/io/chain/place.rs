@@ -39,7 +39,7 @@ impl PlaceKeeper {
         chain: &ChainConfig,
         network: &Network,
     ) -> Result<Option<Place>, String> {
-        if network.links.is_empty() {
+        if !network.is_read() {
             return Ok(None);
         }
         let own = chain.members.iter().copied().find(|member| network.has(*member));

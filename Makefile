@@ -1,5 +1,5 @@
 # demo · test · e2e · outlive · chain · soak · bfd-soak · interop · vm · page · lint · bench · bench-quick · bench-drain · bench-death ·
-# deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
+# bench-chain · deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 HOST := $(shell uname -m)-unknown-linux-gnu
@@ -32,7 +32,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e outlive chain chain-soak soak bfd-soak interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
+.PHONY: demo demo-programs test e2e outlive chain chain-soak soak bfd-soak interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-chain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -140,6 +140,12 @@ TIMES ?= 10
 bench-death: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --host-death $(TIMES)
+
+# Plain ECMP and the chain in turns, with four frontends in one LAN: flows that break, cost, and a flood of bogus ACKs. It takes a little
+# more than a minute a turn, and writes that section of docs/benchmarks.md alone.
+bench-chain: build
+	$(CARGO_BUILD) -p bench
+	$(SUDO) $(OUT)/bench --chain $(TIMES)
 
 build: needs
 	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual

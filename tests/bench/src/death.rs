@@ -219,7 +219,7 @@ fn real_time(node: &Node) -> Result<()> {
 }
 
 /// Gives a process or thread the real-time scheduling of announcer's BFD thread.
-fn chrt(options: &[&str], pid: Pid) -> Result<()> {
+pub(crate) fn chrt(options: &[&str], pid: Pid) -> Result<()> {
     let status = Command::new("chrt").arg("-r").args(options).args(["10", &pid.to_string()]).status();
     ensure!(status.context("chrt")?.success(), "chrt failed");
     Ok(())

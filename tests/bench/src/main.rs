@@ -10,6 +10,7 @@
 //! stage      the lab, and the frontend on which a candidate plays
 //! turn       one candidate through every event once: to the wire, to the FIB, requests lost
 //! death      the host dies, with BFD and without, with routers that run FRR or BIRD
+//! chain      plain ECMP and the chain: flows that break, cost, a flood of bogus ACKs
 //! slow       a drain under long requests, with plain ECMP and with a router that hashes resiliently
 //! resources  memory and CPU with many services
 //! results    pure: what was measured, and its medians
@@ -17,6 +18,7 @@
 //! ```
 
 mod candidate;
+mod chain;
 mod death;
 mod page;
 mod resources;
@@ -47,6 +49,9 @@ struct Args {
     /// Only the host's death with BFD and without, so many times; writes that section of the page alone
     #[arg(long, value_name = "TIMES", conflicts_with_all = ["long_requests", "quick", "only", "runs", "skip", "services", "page"])]
     host_death: Option<usize>,
+    /// Only plain ECMP and the chain, in so many turns; writes that section of the page alone
+    #[arg(long, value_name = "TIMES", conflicts_with_all = ["long_requests", "host_death", "quick", "only", "runs", "skip", "services", "page"])]
+    chain: Option<usize>,
     /// Few runs and few services, to test the benchmark itself
     #[arg(long)]
     quick: bool,
@@ -56,7 +61,7 @@ struct Args {
     /// The number of runs of each candidate
     #[arg(long)]
     runs: Option<usize>,
-    /// Without these parts: times, losses, death, costs
+    /// Without these parts: times, losses, death, chain, costs
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
     /// The largest number of services
@@ -96,6 +101,16 @@ fn main() -> Result<()> {
         let whole = fs::read_to_string(&kept).with_context(|| format!("{}", kept.display()))?;
         return fs::write(&kept, page::with_deaths(&whole, &section)).context("the page");
     }
+    if let Some(turns) = args.chain {
+        let known = std::mem::take(&mut results.chain);
+        results.chain = chain::measure(turns, known, |all| {
+            keep(&args, &Results { chain: all.clone(), ..Results::default() })
+        })?;
+        let section = page::chain::section(&results.chain, &stage::host()?);
+        println!("{section}");
+        let whole = fs::read_to_string(&kept).with_context(|| format!("{}", kept.display()))?;
+        return fs::write(&kept, page::with_chain(&whole, &section)).context("the page");
+    }
     let mut stage = Stage::up("ecmp")?;
     if let Some(times) = args.long_requests {
         let compared = slow::compare(&mut stage, times);
@@ -106,9 +121,16 @@ fn main() -> Result<()> {
     let ended = run(&stage, &args, &mut results);
     stage.down()?;
     ended?;
-    if !args.quick && args.only.is_empty() && !args.skip.iter().any(|part| part == "death") {
+    let plays =
+        |part: &str| !args.quick && args.only.is_empty() && !args.skip.iter().any(|skipped| skipped == part);
+    if plays("death") {
         let known = std::mem::take(&mut results.deaths);
         results.deaths = death::measure(args.runs.unwrap_or(RUNS), known, |_| Ok(()))?;
+        keep(&args, &results)?;
+    }
+    if plays("chain") {
+        let known = std::mem::take(&mut results.chain);
+        results.chain = chain::measure(args.runs.unwrap_or(RUNS), known, |_| Ok(()))?;
         keep(&args, &results)?;
     }
     println!("\n{}", page(&results));

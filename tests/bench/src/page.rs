@@ -2,6 +2,8 @@
 //!
 //! Pure.
 
+pub(crate) mod chain;
+
 use crate::candidate::Candidate;
 use crate::death::{INTERVAL, WAYS};
 use crate::results::{
@@ -40,6 +42,7 @@ pub(crate) fn page(results: &Results) -> String {
     );
     page += &losses(results, &candidates);
     page += &deaths(&results.deaths, &results.machine);
+    page += &chain::section(&results.chain, &results.machine);
     page += &costs(results, &candidates);
     page += &failures(results);
     page
@@ -191,12 +194,15 @@ fn said(place: Option<Rank>) -> String {
     }
 }
 
+/// The heading of the section of memory and CPU.
+const COSTS: &str = "\n## Memory and CPU\n";
+
 fn costs(results: &Results, candidates: &[Candidate]) -> String {
     if results.costs.is_empty() {
         return String::new();
     }
     let mut text = format!(
-        "\n## Memory and CPU\n\nWith so many VIPs, a check each, every {} ms; all processes of a candidate are counted, also \
+        "{COSTS}\nWith so many VIPs, a check each, every {} ms; all processes of a candidate are counted, also \
          its BGP daemon and the programs that it starts for a check. One that does not keep up is not tried with more \
          services.\n",
         CALM.interval_ms
@@ -316,11 +322,22 @@ pub(crate) fn deaths(all: &[Death], machine: &[String]) -> String {
     text
 }
 
-/// A page with another section of deaths, which is before that of memory and CPU if there was none.
+/// A page with another section of deaths, which is before that of the chain, or of memory and CPU, if there was none.
 pub(crate) fn with_deaths(page: &str, section: &str) -> String {
-    let start = page.find(DEATHS).or_else(|| page.find("\n## Memory and CPU")).unwrap_or(page.len());
+    with_section(page, section, &[DEATHS, chain::HEADING, COSTS])
+}
+
+/// A page with another section about the chain, which is before that of memory and CPU if there was none.
+pub(crate) fn with_chain(page: &str, section: &str) -> String {
+    with_section(page, section, &[chain::HEADING, COSTS])
+}
+
+/// A page with another section of the first of these headings, or with one more, before the first of the others that the page has.
+fn with_section(page: &str, section: &str, headings: &[&str]) -> String {
+    let start = headings.iter().find_map(|heading| page.find(heading)).unwrap_or(page.len());
     let rest = &page[start..];
-    let rest = rest.strip_prefix(DEATHS).map_or(rest, |old| &old[old.find("\n## ").unwrap_or(old.len())..]);
+    let old = headings.first().and_then(|heading| rest.strip_prefix(heading));
+    let rest = old.map_or(rest, |old| &old[old.find("\n## ").unwrap_or(old.len())..]);
     format!("{}{section}{rest}", &page[..start])
 }
 
@@ -350,6 +367,7 @@ fn spread(spread: Spread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::chain::{ChainLoad, ChainMode, ChainResults, FloodRate, Requests};
     use crate::results::{Cost, Failure, Loss, RouterDeath};
 
     fn results() -> Results {
@@ -407,12 +425,25 @@ mod tests {
                     Death { router: RouterSoftware::Bird, candidate: ours, bfd: true, routers, lost }
                 })
                 .to_vec(),
+            chain: ChainResults {
+                loads: vec![ChainLoad {
+                    mode: ChainMode::Plain,
+                    flood: FloodRate::None,
+                    sent_per_s: 0.0,
+                    forwarded_per_s: 0.0,
+                    busy_percent: 100.0,
+                    requests: Requests { per_s: 15_000.0, errors: 0 },
+                    kept: None,
+                }],
+                flows: Vec::new(),
+            },
         }
     }
 
     #[test]
-    fn the_section_of_deaths_is_replaced_and_the_rest_stays() {
+    fn a_section_is_replaced_and_the_rest_stays() {
         let results = results();
+        let machine = &results.machine;
         let whole = page(&results);
         for row in [
             "| BIRD | announcer | yes | 160 (150 to 170) | 160 (150 to 170) | 135 (125 to 145) | 21 (20 to 22) | 2 |",
@@ -420,12 +451,26 @@ mod tests {
         ] {
             assert!(whole.lines().any(|line| line == row), "{whole}");
         }
-        let none = page(&Results { deaths: Vec::new(), ..results });
-        assert!(!none.contains("Host death with BFD"));
-        let section = deaths(&super::tests::results().deaths, &["2 cores".to_owned()]);
-        assert_eq!(with_deaths(&none, &section), whole);
-        assert_eq!(with_deaths(&whole, &section), whole);
-        assert_eq!(with_deaths(&whole, ""), none);
+        let no_deaths = page(&Results { deaths: Vec::new(), ..self::results() });
+        let no_chain = page(&Results { chain: ChainResults::default(), ..self::results() });
+        let neither =
+            page(&Results { deaths: Vec::new(), chain: ChainResults::default(), ..self::results() });
+        assert!(!no_deaths.contains(DEATHS) && !no_chain.contains(chain::HEADING));
+        let of_deaths = deaths(&results.deaths, machine);
+        let of_chain = chain::section(&results.chain, machine);
+        for (replaced, wanted) in [
+            (with_deaths(&no_deaths, &of_deaths), &whole),
+            (with_deaths(&whole, &of_deaths), &whole),
+            (with_deaths(&whole, ""), &no_deaths),
+            (with_deaths(&neither, &of_deaths), &no_chain),
+            (with_chain(&no_chain, &of_chain), &whole),
+            (with_chain(&whole, &of_chain), &whole),
+            (with_chain(&whole, ""), &no_chain),
+            (with_chain(&neither, &of_chain), &no_deaths),
+        ] {
+            assert_eq!(&replaced, wanted);
+        }
+        assert_eq!(with_chain("no sections\n", &of_chain), format!("no sections\n{of_chain}"));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
 
+pub(crate) mod chain;
+
 /// An event of the frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -216,6 +218,9 @@ pub(crate) struct Results {
     /// The deaths with and without BFD.
     #[serde(default)]
     pub(crate) deaths: Vec<Death>,
+    /// Plain ECMP and the chain.
+    #[serde(default)]
+    pub(crate) chain: chain::ChainResults,
 }
 
 /// The median of some figures, with minimum and maximum.

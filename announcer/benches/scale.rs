@@ -5,7 +5,7 @@
 //! The speaker is this process, with the same tasks as in the daemon: one thread, the director, one session per peer. The routers
 //! are another process, so that CPU and memory are only those of the speaker. They report by pipe how many prefixes they have read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../tests/daemon/mod.rs"]
 mod daemon;

@@ -1,7 +1,7 @@
 //! Measures a scrape of 1,000 VIPs with two checks each: its cost on the main thread, and the cost of writing it on another thread.
 //! It prints numbers and does not judge them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -1,7 +1,7 @@
 //! The control API of a running daemon: its answers against its description, its rights, its streams, and slow clients. Each test
 //! runs in its own network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

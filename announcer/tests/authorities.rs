@@ -1,7 +1,7 @@
 //! Tests a `ca_file` that a check needs and that cannot be used: the start logs it and continues, and a reload is refused. The test
 //! runs in its own network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -1,7 +1,7 @@
 //! BFD against a scripted router on a link of its own: what is sent, what is dropped, what follows from silence, and what BGP does.
 //! Each test runs in its own network namespaces. Needs root and `ip`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod bfd_router;
 mod daemon;

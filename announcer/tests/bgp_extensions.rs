@@ -1,6 +1,6 @@
 //! Tests the extensions with a scripted router, row by row; the name of a test says what it checks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod scripted;
 #[path = "bgp_extensions/transport.rs"]

@@ -1,7 +1,7 @@
 //! Tests how a session reacts to changes of the network, in its own network namespace with a real kernel: changed addresses,
 //! another way to the router, lost segments. Needs root, `ip` and `nft`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod scripted;
 

@@ -1,7 +1,7 @@
 //! No input ends the session's task, and the segments of TCP make no difference: the same stream is sent to the same session, as a
 //! whole, octet by octet and in pieces of any size, over real TCP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod scripted;
 

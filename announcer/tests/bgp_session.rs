@@ -1,6 +1,6 @@
 //! Tests a session from start to end, with a scripted router.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod scripted;
 

@@ -16,7 +16,7 @@
 //! `SEEDS=1000000 cargo test --release --test chain_ring` runs more seeds. A seed that fails is printed, and `SEED=n` runs only that
 //! seed and prints every fault.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
 
 #[path = "chain_ring/host.rs"]

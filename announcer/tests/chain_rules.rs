@@ -1,7 +1,7 @@
 //! The rules of the chain in the kernel, with real packets: four frontends on a bridge behind a router with plain ECMP, for IPv4 and
 //! IPv6. Each test makes its own network namespaces. Needs root, `ip` and `nft`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod segment;
 

@@ -1,6 +1,6 @@
 //! Every command in a message, a comment or a document is a valid command (case W20).
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Runs every decoder on the seeds of the fuzzers, unchanged and damaged: a short version of `make fuzz`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(unreachable_pub, reason = "shared with the fuzz targets")]
 
 #[path = "../fuzz/src/decoders.rs"]

@@ -1,7 +1,7 @@
 //! Tests drains of a running daemon by its command line: what can be drained, by whom, until when, and what a wait waits for. The
 //! tests run in their own network namespace, with a router that is part of the test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

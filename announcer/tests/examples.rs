@@ -1,6 +1,6 @@
 //! `announcer validate` accepts the configurations of `docs/examples` without a warning, and the table there lists each of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 use std::fs;

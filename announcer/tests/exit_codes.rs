@@ -1,7 +1,7 @@
 //! The exit codes of all commands, with and without a daemon: 0 done, 1 failed or refused, 2 wrong usage, an unknown name or a wrong
 //! configuration. `status --check` has its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../../dsr-setup/output/tests/closed/mod.rs"]
 mod closed;

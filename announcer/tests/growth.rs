@@ -1,7 +1,7 @@
 //! Tests that a daemon with many services does not grow when its status is read often (case B16). The test runs in its own network
 //! namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -4,7 +4,7 @@
 //! A file hangs in two ways: it is replaced by a FIFO without a writer, and fanotify(7) blocks its open(2), like a file server that
 //! does not answer.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -1,7 +1,7 @@
 //! Tests how the daemon reacts when other programs change lo, addresses and its state file. Each test runs in its own network
 //! namespace, with the real kernel and real programs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;

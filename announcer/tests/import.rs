@@ -1,6 +1,6 @@
 //! `announcer import`: what the samples in import/tests/samples become is what the daemon accepts, and no input makes it panic.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

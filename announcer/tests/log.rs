@@ -1,6 +1,6 @@
 //! Tests the log of a daemon: its formats, the journal, and a standard error that is not read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

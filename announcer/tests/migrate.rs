@@ -3,7 +3,7 @@
 //!
 //! It needs root, ExaBGP, FRR and iproute2, and takes half a minute: `make interop` runs it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

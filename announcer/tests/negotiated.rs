@@ -1,7 +1,7 @@
 //! Tests that `status --json` has the negotiated values of a session (case B17), with a router that is part of the test. The test
 //! runs in its own network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 mod scripted;

@@ -1,7 +1,7 @@
 //! Tests that the routes of a service with `peers` reach these routers and no other, and that a reload moves them without another
 //! session. The test runs in its own network namespace, with two routers that are part of the test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -1,7 +1,7 @@
 //! Tests that a daemon refuses a reload by the sessions that are established, and not by those in its file. The test runs in its own
 //! network namespace, with a router that is part of the test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -4,7 +4,7 @@
 //! It needs root, iproute2 and nftables, and skips a router that is not installed. Each router has its own network namespaces: they
 //! run at the same time, in half a minute.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod router_side {
     pub(crate) mod bench;

@@ -2,7 +2,7 @@
 //!
 //! It needs root, the routers, nftables and iproute2, and takes minutes: `make interop` runs it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod routers {
     pub(crate) mod bench;

@@ -1,6 +1,6 @@
 //! A configuration of several files: the main file, and those of `conf.d` beside it. The tests run in their own network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

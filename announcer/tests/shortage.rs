@@ -1,7 +1,7 @@
 //! Tests a daemon without free descriptors: nothing is withdrawn, and `status` and metrics show it. The test runs in its own
 //! network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

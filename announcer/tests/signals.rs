@@ -1,7 +1,7 @@
 //! Tests the daemon's signals, with a router that sees whether a route stays or is withdrawn. The test runs in its own network
 //! namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;

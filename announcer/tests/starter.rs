@@ -1,7 +1,7 @@
 //! The starter of the unit (packaging/start.in), with a root folder, a clock and programs of the test: when it runs the previous
 //! program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Tests a daemon that is stopped for some seconds, as by SIGSTOP or on a host without processor time: it does not blame its web
 //! server for that. The test runs in its own network namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

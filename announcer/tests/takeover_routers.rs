@@ -2,7 +2,7 @@
 //!
 //! They need root, iproute2, FRR and BIRD, and run in `make interop`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 mod real_router;

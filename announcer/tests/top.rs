@@ -1,7 +1,7 @@
 //! `announcer top` and `announcer status` in a pseudo-terminal: what they show of a real daemon, and that the terminal is restored at
 //! every end of `top`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -1,7 +1,7 @@
 //! Tests the lines for web servers in docs/configuration.md with the real servers: nginx, HAProxy and Apache from Debian (case H15).
 //! Each test runs in its own network namespace. A server that is not installed is skipped.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 

@@ -1,5 +1,5 @@
 //! Tests the functions that the daemon uses, and the effects of the VIPs and settings on the network.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Each command with an output that cannot be written: a closed pipe ends it quietly, and a full disk is one line and exit code 1.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../output/tests/closed/mod.rs"]
 mod closed;

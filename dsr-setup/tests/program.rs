@@ -1,5 +1,5 @@
 //! Tests the program in its own network namespaces: its commands, its output and its effects.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod common;
 

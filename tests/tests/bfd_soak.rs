@@ -4,7 +4,7 @@
 //! `make bfd-soak` runs it, as root, in network namespaces of this host. MINUTES: how long. Both ends of a session have to keep their
 //! time, so the routers' BFD has real-time scheduling in both parts: the test is about this end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -2,7 +2,7 @@
 //!
 //! The test is skipped, with a message, if Docker's engine cannot be reached. It builds the image from the programs of `make build`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod machine;
 

@@ -1,6 +1,6 @@
 //! Tests `make install` and `make uninstall` into a folder: `install/tree` lists the expected files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

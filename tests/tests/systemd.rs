@@ -2,7 +2,7 @@
 //!
 //! The test is skipped, with a message, if it cannot boot.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod machine;
 

@@ -1,6 +1,6 @@
 //! docs/migrate.md lists what happens to each option of the other systems. `UPDATE_EXPECT=1` writes the tables.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

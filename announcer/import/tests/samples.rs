@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_EXPECT=1` records the results again. `announcer/tests/import.rs` checks that announcer accepts them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The alerts, their tests, the runbook and the dashboard belong together, and name only metrics that there are.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The pages of docs/routers have what `announcer router-config` prints for the example of their index. `UPDATE_EXPECT=1` writes it.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! No document uses a name that was replaced, because a reader would find nothing with the old name.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The configuration and the commands of each system, for four setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
 //! changed.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fmt::Write;
 use std::time::Duration;

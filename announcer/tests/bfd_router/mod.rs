@@ -1,6 +1,6 @@
 //! A scripted router on a link of its own, and the thread of BFD beside it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(unreachable_pub, reason = "a module of a test")]
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};

@@ -1,6 +1,6 @@
 //! Every program here prints through this crate alone: its sources use no macro that panics when the output is closed.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -87,7 +87,7 @@ async fn device(handle: &Handle) -> Result<Option<u32>, Error> {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn is_vxlan(link: &LinkMessage) -> bool {
     link.attributes.iter().any(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Vxlan)),

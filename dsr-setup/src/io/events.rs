@@ -129,7 +129,7 @@ fn behind_another_link(octets: &[u8]) -> Option<&[u8]> {
     Some(octets.get(length..).unwrap_or_default())
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
     let on_lo = |message: AddressMessage| (message.header.index == LO).then(|| net(&message)).flatten();
     match payload {

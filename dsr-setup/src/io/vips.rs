@@ -216,7 +216,7 @@ impl Vips {
     }
 
     /// The name of an interface, or its number if the interface no longer exists.
-    #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+    #[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
     async fn name(&self, index: u32) -> Result<String, Error> {
         let link = self.handle.link().get().match_index(index).execute().try_next().await;
         let attributes = link.ok().flatten().map(|link| link.attributes).unwrap_or_default();
@@ -287,7 +287,7 @@ fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTr
 }
 
 /// The flags: IFA_FLAGS, or those of the header if there is no IFA_FLAGS.
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn flags(message: &AddressMessage) -> AddressFlags {
     let all = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),
@@ -297,7 +297,7 @@ fn flags(message: &AddressMessage) -> AddressFlags {
     all.unwrap_or_else(in_header)
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::CacheInfo(lifetime) => Some(lifetime),
@@ -305,7 +305,7 @@ fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn label(message: &AddressMessage) -> Option<&str> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Label(label) => Some(label.as_str()),
@@ -313,7 +313,7 @@ fn label(message: &AddressMessage) -> Option<&str> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn protocol(message: &AddressMessage) -> Option<u8> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
@@ -322,7 +322,7 @@ fn protocol(message: &AddressMessage) -> Option<u8> {
 }
 
 /// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, if there is one; for IPv6 there is only IFA_ADDRESS.
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
     let (mut local, mut address) = (None, None);
     for attribute in &message.attributes {
@@ -349,7 +349,7 @@ pub(super) fn request_error(error: rtnetlink::Error) -> Error {
 }
 
 /// The kernel's errno. Other errors have texts that are only for programmers.
-#[allow(clippy::wildcard_enum_match_arm)] // the other errors belong to requests that are not made here
+#[allow(clippy::wildcard_enum_match_arm, reason = "the other errors belong to requests that are not made here")]
 fn io(error: &rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(error) => error.to_io(),

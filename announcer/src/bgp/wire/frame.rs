@@ -88,7 +88,10 @@ impl Framer {
     ///
     /// # Errors
     /// The NOTIFICATION to send. After an error, the rest of the stream cannot be read.
-    #[allow(clippy::should_implement_trait)]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it has an error, and it ends where the octets do, and goes on later"
+    )]
     pub fn next(&mut self) -> Result<Option<Message>, Notification> {
         let rest = self.octets.get(self.used..).unwrap_or_default();
         let Some(length) = frame(rest)? else { return Ok(None) };

@@ -62,7 +62,7 @@ impl ClientError {
 ///
 /// # Errors
 /// When there is no answer, or when it cannot be read.
-#[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
+#[allow(clippy::wildcard_enum_match_arm, reason = "the system has many words for it")]
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
     let broken = |error: io::Error| ClientError::Broken { path: path(), error };

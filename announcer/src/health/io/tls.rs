@@ -284,8 +284,7 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) ->
 
 /// The meaning of a TLS error, at any time.
 pub(super) fn of_tls(error: &rustls::Error) -> Failure {
-    // New errors of the library have one common sentence.
-    #[allow(clippy::wildcard_enum_match_arm)]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
     match error {
         rustls::Error::InvalidMessage(_) => Failure::NotTls,
         rustls::Error::NoApplicationProtocol

@@ -125,7 +125,7 @@ impl FailureWord for Failure {
         }
     }
 
-    #[allow(clippy::wildcard_enum_match_arm)] // most failures need no hint
+    #[allow(clippy::wildcard_enum_match_arm, reason = "most failures need no hint")]
     fn hint(&self, asked: &ProbeContext) -> Option<String> {
         let hint = match self {
             Failure::Redirect { .. } => {

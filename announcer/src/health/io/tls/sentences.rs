@@ -9,8 +9,7 @@ pub(super) const UNKNOWN: &str = "for a reason that announcer does not know; the
 
 /// Why a handshake or a connection ended. It follows "TLS failed: ".
 pub(super) fn of_tls(error: &Error) -> &'static str {
-    // New errors of the library have one common sentence.
-    #[allow(clippy::wildcard_enum_match_arm)]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
     match error {
         Error::AlertReceived(alert) => of_alert(*alert),
         Error::PeerIncompatible(what) => of_incompatible(what),
@@ -30,7 +29,7 @@ pub(super) fn of_tls(error: &Error) -> &'static str {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // as above
+#[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
 fn of_incompatible(what: &PeerIncompatible) -> &'static str {
     match what {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -54,7 +53,7 @@ fn of_incompatible(what: &PeerIncompatible) -> &'static str {
 }
 
 /// An alert of the server, by its name in RFC 8446.
-#[allow(clippy::wildcard_enum_match_arm)] // as above
+#[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
 fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CloseNotify => {
@@ -112,8 +111,8 @@ fn of_alert(alert: AlertDescription) -> &'static str {
 }
 
 /// Why the server's signature does not prove that it has the key of its certificate. It follows "the certificate is not valid: ".
-#[allow(clippy::wildcard_enum_match_arm)] // as above
-#[allow(deprecated)] // the library still has it
+#[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
+#[allow(deprecated, reason = "the library still has it")]
 pub(super) fn of_signature(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::BadSignature => {

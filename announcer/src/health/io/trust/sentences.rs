@@ -12,8 +12,7 @@ use crate::model::text::PrintableText;
 pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
     let date = |time: &rustls::pki_types::UnixTime| Date::of_unix(time.as_secs());
     let name = || PrintableText::new(&name.to_str());
-    // New errors of the library have one common sentence.
-    #[allow(clippy::wildcard_enum_match_arm)]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
     match error {
         // The second error means a signature by another key of a trusted name.
         Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => Flaw::Untrusted,
@@ -26,8 +25,8 @@ pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
 }
 
 /// The sentence follows "the certificate is not valid: ".
-#[allow(clippy::wildcard_enum_match_arm)] // as above
-#[allow(deprecated)] // the library still has them
+#[allow(clippy::wildcard_enum_match_arm, reason = "new errors of the library have one common sentence")]
+#[allow(deprecated, reason = "the library still has them")]
 fn sentence(error: &Error) -> &'static str {
     match error {
         Error::CaUsedAsEndEntity => {
@@ -120,7 +119,7 @@ pub(in crate::health::io) mod tests {
             let presented = presented.iter().map(ToString::to_string).collect();
             Error::CertNotValidForName(InvalidNameContext { expected: name.clone(), presented })
         };
-        #[allow(deprecated)]
+        #[allow(deprecated, reason = "the library still has them")]
         for error in [
             Error::BadDer,
             Error::BadDerTime,

@@ -1,7 +1,7 @@
 //! Tests the guard of capacity with two frontends, each a daemon in its own network namespace: what one of them may withdraw depends on
 //! what the other announces.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
 
@@ -144,10 +144,19 @@ fn drains_and_upgrades(a: &Frontend, b: &Frontend) {
     assert!(text.starts_with(&format!("{why}; `announcer upgrade --force` does it anyway")), "{text}");
     assert!(matches!(b.drain(true), Response::Done { .. }));
     b.until("drained", "drained");
+    let few = "chain: 0 members are known to announce 192.0.2.80 of www, whose `min_announcers` is 1: not 10.9.9.11 (drained), 10.9.9.12 (drained)";
+    for frontend in [a, b] {
+        let warns = |status: &Status| status.warnings.iter().any(|warning| warning == few);
+        frontend.daemon.until_status(PATIENCE, few, warns);
+    }
     a.undrain();
     b.undrain();
-    a.until("announced", "healthy");
-    b.until("announced", "healthy");
+    for frontend in [a, b] {
+        frontend.until("announced", "healthy");
+        let quiet =
+            |status: &Status| !status.warnings.iter().any(|warning| warning.contains("min_announcers"));
+        frontend.daemon.until_status(PATIENCE, "enough members announce it", quiet);
+    }
 }
 
 fn probes(a: &Frontend, b: &Frontend) {
@@ -167,9 +176,22 @@ fn reloads(folder: &Path, a: &Frontend, b: &Frontend) {
     let want = "192.0.2.80 would be announced by 0 members, and www needs 1: 10.9.9.12 (not announced) does not announce it; \
                 `announcer reload --force` makes the reload anyway";
     refused_with(want, reload);
+    let preview = || {
+        let answer = a.daemon.ask(&Request::Reload { force: false, dry_run: true }).unwrap();
+        let Response::Done { notes } = answer else { panic!("{answer:?}") };
+        notes.last().unwrap().clone()
+    };
+    let would = "the reload would be refused: 192.0.2.80 would be announced by 0 members, and www needs 1: 10.9.9.12 (not announced) does not \
+                 announce it; `--force` makes it anyway";
+    assert_eq!(preview(), would);
     a.until("announced", "healthy");
     b.healthy.store(true, Ordering::Relaxed);
     b.until("announced", "healthy");
+    let preview = until(PATIENCE, || match preview() {
+        last if last == "nothing was changed: this was a dry run" => Ok(()),
+        last => Err(last),
+    });
+    assert_eq!(preview, Ok(()));
     let done = reload();
     assert!(matches!(done, Response::Done { .. }), "{done:?}");
     let status = a.daemon.status().unwrap();

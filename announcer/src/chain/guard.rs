@@ -14,6 +14,7 @@
 //! last counts only members that will stay.
 
 mod count;
+mod few;
 mod said;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-pub use count::{CapacityRefusal, NotCounted, Ruling, enough_others, may_withdraw};
+pub use count::{CapacityRefusal, NotCounted, Ruling, enough_others, may_withdraw, would_withdraw};
+pub use few::{FewAnnouncers, few_announcers};
 pub use said::SaidVips;
 
 use super::heartbeat::{

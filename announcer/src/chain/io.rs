@@ -52,11 +52,22 @@ pub fn requests() -> (mpsc::Sender<ChainRequest>, ChainRequests) {
 /// How long a question to the guard of capacity may take. It takes 3 heartbeats, and those before it as long.
 const LONGEST_QUESTION: Duration = Duration::from_secs(20);
 
+/// What follows from the answer of the guard of capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardPurpose {
+    /// The VIPs are withdrawn if they may be. The members hear the intent, and their answers are waited for.
+    Withdraw,
+    /// Nothing: it is only said what the answer would be, from what the members say now. No intent is sent.
+    DryRun,
+}
+
 /// A question to the guard of capacity: whether VIPs may be withdrawn.
 #[derive(Debug)]
 pub struct GuardRequest {
     /// Why.
     pub kind: IntentKind,
+    /// What follows from the answer.
+    pub purpose: GuardPurpose,
     /// The VIPs, and what they need. Those that are not announced now are not counted.
     pub needs: BTreeMap<IpAddr, CapacityNeed>,
     /// For how long the VIPs may still be announced after the permit was dropped.
@@ -104,13 +115,35 @@ pub async fn permitted(
     needs: BTreeMap<IpAddr, CapacityNeed>,
     hold: Duration,
 ) -> Result<GuardPermit, String> {
+    asked(requests, kind, GuardPurpose::Withdraw, needs, hold).await
+}
+
+/// Asks whether VIPs could be withdrawn now, without telling the members.
+///
+/// # Errors
+/// Why not, as a sentence without a full stop at the end.
+pub async fn would_be_permitted(
+    requests: &mpsc::Sender<GuardRequest>,
+    kind: IntentKind,
+    needs: BTreeMap<IpAddr, CapacityNeed>,
+) -> Result<(), String> {
+    asked(requests, kind, GuardPurpose::DryRun, needs, Duration::ZERO).await.map(drop)
+}
+
+async fn asked(
+    requests: &mpsc::Sender<GuardRequest>,
+    kind: IntentKind,
+    purpose: GuardPurpose,
+    needs: BTreeMap<IpAddr, CapacityNeed>,
+    hold: Duration,
+) -> Result<GuardPermit, String> {
     if needs.is_empty() {
         return Ok(GuardPermit::unneeded());
     }
     let late = || "the other members of the chain could not be asked in time".to_owned();
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        requests.send(GuardRequest { kind, needs, hold, reply }).await.map_err(|_| late())?;
+        requests.send(GuardRequest { kind, purpose, needs, hold, reply }).await.map_err(|_| late())?;
         answer.await.map_err(|_| late())?
     };
     timeout(LONGEST_QUESTION, asked).await.unwrap_or_else(|_| Err(late()))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::FewAnnouncers;
 use super::heartbeat::{Facts, HeartbeatDropReason, MemberPresence, MemberVipState};
 use super::member::MemberState;
 use super::ring::{MemberObservation, Ring};
@@ -64,6 +65,8 @@ pub struct ChainStatus {
     pub facts: Option<Facts>,
     /// The counters of IPv4 and of IPv6; `None`: the rules of the family are not in the kernel.
     pub counters: [Option<ChainCounters>; 2],
+    /// VIPs that fewer members announce than `min_announcers`.
+    pub few: Option<FewAnnouncers>,
     /// The heartbeats that did not count.
     pub drops: BTreeMap<HeartbeatDropReason, u64>,
     /// The heartbeats that the kernel did not send.
@@ -106,6 +109,7 @@ impl ChainStatus {
                 "chain: forwarding is switched off on this host since {at} by {by}: {reason}; `announcer chain on` ends that"
             ));
         }
+        warnings.extend(self.few.iter().map(|few| format!("chain: {few}")));
         for (address, member) in &self.members {
             let age = humantime::format_duration(Duration::from_secs(
                 now.saturating_duration_since(member.since).as_secs(),

@@ -61,11 +61,18 @@ pub fn changes(
     found.iter().flat_map(lines).collect()
 }
 
-/// What a dry run prints: the changes, their effect on VIPs, and whether the reload would be refused.
-pub fn would(changes: Vec<String>, preview: &Preview, interruption: Option<Interruption>) -> Vec<String> {
+/// What a dry run prints: the changes, their effect on VIPs, and whether the reload would be refused. `capacity`: why the guard of capacity
+/// would refuse it, from what the members say now.
+pub fn would(
+    changes: Vec<String>,
+    preview: &Preview,
+    interruption: Option<Interruption>,
+    capacity: Option<String>,
+) -> Vec<String> {
     let mut lines = changes;
     lines.extend(preview.changes().map(ToString::to_string));
     let refusal = interruption.map(|why| why.to_string()).or(preview.refusal().map(|why| why.to_string()));
+    let refusal = refusal.or(capacity);
     match refusal {
         Some(why) => lines.push(format!("the reload would be refused: {why}; `--force` makes it anyway")),
         None => lines.push("nothing was changed: this was a dry run".to_owned()),

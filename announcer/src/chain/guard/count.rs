@@ -138,7 +138,7 @@ impl fmt::Display for CapacityRefusal {
 }
 
 /// As in "10.0.1.12 (drained), 10.0.1.14 (dead)".
-fn list(members: &[(IpAddr, NotCounted)]) -> String {
+pub(super) fn list(members: &[(IpAddr, NotCounted)]) -> String {
     members.iter().map(|(member, why)| format!("{member} ({why})")).collect::<Vec<_>>().join(", ")
 }
 
@@ -152,10 +152,8 @@ pub fn may_withdraw(
     members: &GuardMembers,
     now: Instant,
 ) -> Ruling {
-    let unheard = unheard(members, now);
-    if !half_is_heard(members, now) {
-        let (all, heard) = (members.len() + 1, members.len() + 1 - unheard.len());
-        return Ruling::Refused(CapacityRefusal::TooFewHeard { heard, members: all, unheard });
+    if let Some(refusal) = too_few_heard(members, now) {
+        return Ruling::Refused(refusal);
     }
     let answer = |member: &GuardMember| {
         member.answer.filter(|answer| answer.number == number).map(|answer| answer.verdict)
@@ -169,6 +167,33 @@ pub fn may_withdraw(
     if now < until && heard().any(|(_, member)| answer(member).is_none()) {
         return Ruling::Wait(until);
     }
+    let accepted = |member: &GuardMember| answer(member).map(drop).ok_or(NotCounted::NoAnswer);
+    too_few_announce(needs, members, now, accepted).map_or(Ruling::Proceed, Ruling::Refused)
+}
+
+/// Why these VIPs could not be withdrawn now, if every member that is heard accepted it; `None`: they could. Nobody is asked.
+pub fn would_withdraw(
+    needs: &BTreeMap<IpAddr, CapacityNeed>,
+    members: &GuardMembers,
+    now: Instant,
+) -> Option<CapacityRefusal> {
+    too_few_heard(members, now).or_else(|| too_few_announce(needs, members, now, |_| Ok(())))
+}
+
+/// The refusal when fewer than half of the members are heard.
+fn too_few_heard(members: &GuardMembers, now: Instant) -> Option<CapacityRefusal> {
+    let unheard = unheard(members, now);
+    let (all, heard) = (members.len() + 1, members.len() + 1 - unheard.len());
+    (!half_is_heard(members, now)).then_some(CapacityRefusal::TooFewHeard { heard, members: all, unheard })
+}
+
+/// The refusal when too few members would announce a VIP. `accepted`: whether a member has accepted that it is withdrawn here.
+fn too_few_announce(
+    needs: &BTreeMap<IpAddr, CapacityNeed>,
+    members: &GuardMembers,
+    now: Instant,
+    accepted: impl Fn(&GuardMember) -> Result<(), NotCounted>,
+) -> Option<CapacityRefusal> {
     let mut lacking = needs.iter().filter_map(|(vip, need)| {
         let counted = |member: &GuardMember| {
             announces(member, *vip, now)?;
@@ -177,16 +202,16 @@ pub fn may_withdraw(
             {
                 return Err(NotCounted::Intends(intent.kind));
             }
-            answer(member).map(drop).ok_or(NotCounted::NoAnswer)
+            accepted(member)
         };
         let others: Vec<(IpAddr, NotCounted)> =
             members.iter().filter_map(|(address, member)| Some((*address, counted(member).err()?))).collect();
         let announcers = members.len() - others.len();
         (!is_enough(announcers, need.least)).then_some((*vip, need, announcers, others))
     });
-    let Some((vip, need, announcers, others)) = lacking.next() else { return Ruling::Proceed };
+    let (vip, need, announcers, others) = lacking.next()?;
     let (service, least, more) = (need.service.clone(), need.least, lacking.count());
-    Ruling::Refused(CapacityRefusal::TooFewAnnounce { vip, more, service, announcers, least, others })
+    Some(CapacityRefusal::TooFewAnnounce { vip, more, service, announcers, least, others })
 }
 
 /// The VIPs that may be withdrawn when their probes fail, because enough other members announce them. `vips`: those of our VIPs that are
@@ -216,12 +241,12 @@ pub fn enough_others(
     vips.iter().filter_map(may).collect()
 }
 
-fn is_enough(announcers: usize, least: u32) -> bool {
+pub(super) fn is_enough(announcers: usize, least: u32) -> bool {
     announcers >= usize::try_from(least).unwrap_or(usize::MAX)
 }
 
 /// Whether a member announces a VIP, as far as is known. As the last choice does not count: its probes may fail.
-fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<(), NotCounted> {
+pub(super) fn announces(member: &GuardMember, vip: IpAddr, now: Instant) -> Result<(), NotCounted> {
     if !member.is_heard(now) {
         return Err(NotCounted::Unheard(member.state));
     }

@@ -174,6 +174,82 @@ fn a_vip_is_withdrawn_while_enough_other_members_announce_it() {
 }
 
 #[test]
+fn a_dry_run_answers_from_what_is_heard_now() {
+    let now = Instant::now();
+    for (least, words, want) in [
+        // Nobody was asked, so nobody has answered.
+        (2, &["announced", "announced"][..], None),
+        (
+            2,
+            &["announced", "last"],
+            Some(
+                "192.0.2.80 would be announced by 1 member, and www needs 2: 10.0.1.13 (last choice) does not announce it",
+            ),
+        ),
+        (
+            1,
+            &["asks"],
+            Some(
+                "192.0.2.80 would be announced by 0 members, and www needs 1: 10.0.1.12 (is being upgraded) does not announce it",
+            ),
+        ),
+        (
+            1,
+            &["announced", "dead", "dead", "dead"],
+            Some(
+                "only 2 of 5 members are heard, this one too, so it is not known who would announce the VIPs: 10.0.1.13 (dead), 10.0.1.14 (dead), 10.0.1.15 (dead)",
+            ),
+        ),
+    ] {
+        let refusal = would_withdraw(&needs_of(least), &a_site(words, now), now).map(|why| why.to_string());
+        assert_eq!(refusal.as_deref(), want, "{least} {words:?}");
+    }
+}
+
+#[test]
+fn vips_that_too_few_members_announce_are_named() {
+    use MemberVipState::{Announced, Drained, LastChoice};
+    let now = Instant::now();
+    for (least, own, words, want) in [
+        (2, Some(Announced), &["announced"][..], None),
+        (1, Some(Drained), &["announced"], None),
+        (1, Some(Announced), &["dead"], None),
+        (
+            2,
+            Some(Drained),
+            &["announced"],
+            Some(
+                "1 member is known to announce 192.0.2.80 of www, whose `min_announcers` is 2: not 10.0.1.11 (drained)",
+            ),
+        ),
+        (
+            3,
+            Some(LastChoice),
+            &["announced", "dead", "leaving"],
+            Some(
+                "1 member is known to announce 192.0.2.80 of www, whose `min_announcers` is 3: not 10.0.1.11 (last choice), 10.0.1.13 (dead), 10.0.1.14 (stops)",
+            ),
+        ),
+        (
+            1,
+            None,
+            &["unsaid"],
+            Some(
+                "0 members are known to announce 192.0.2.80 of www, whose `min_announcers` is 1: not 10.0.1.11 (its state is not known), 10.0.1.12 (its state is not known)",
+            ),
+        ),
+    ] {
+        let found = few_announcers(&needs_of(least), member(11), |_| own, &a_site(words, now), now);
+        assert_eq!(found.map(|few| few.to_string()).as_deref(), want, "{least} {own:?} {words:?}");
+    }
+    let mut needs = needs_of(2);
+    needs.insert(ip("192.0.2.81"), needs[&www()].clone());
+    let found = few_announcers(&needs, member(11), |_| None, &a_site(&["announced"], now), now).unwrap();
+    assert_eq!((found.more, found.announcers), (1, 1));
+    assert!(found.to_string().ends_with("; 1 more VIP has too few"), "{found}");
+}
+
+#[test]
 fn other_vips_with_too_few_announcers_are_counted() {
     let now = Instant::now();
     let mut needs = needs_of(1);

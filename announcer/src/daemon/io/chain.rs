@@ -289,6 +289,7 @@ impl ChainKeeper {
         let members = capacity::members(&place.others, &self.report, chain.heartbeat);
         let step = self.capacity.step(place.own, &members, &vips, config, now);
         self.capacity.publish(&members, &vips, config, now, &channels.enough_others);
+        let few = if settled { capacity::few(place.own, &members, &vips, config, now) } else { None };
         let content = HeartbeatContent {
             facts,
             about: about.collect(),
@@ -321,6 +322,7 @@ impl ChainKeeper {
                 members: members.collect(),
                 facts: Some(facts),
                 counters: self.rules.counters(),
+                few,
                 drops: self.report.drops.clone(),
                 send_errors: self.report.send_errors,
             },

@@ -19,7 +19,7 @@ use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
 use crate::chain::guard;
 use crate::chain::heartbeat::IntentKind;
-use crate::chain::io::{GuardPermit, GuardRequest, permitted};
+use crate::chain::io::{GuardPermit, GuardRequest, permitted, would_be_permitted};
 use crate::config::Config;
 use crate::config::io::{LoadedText, load, off_thread};
 use crate::control::api::{ErrorCode, Response};
@@ -27,6 +27,7 @@ use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
 use crate::control::request::ReloadMode;
 use crate::daemon::{addresses, vips_wanted};
+use crate::director::Preview;
 use crate::director::ask::{Ask, ask};
 use crate::fallback::Fallback;
 use crate::files::io::Files;
@@ -73,6 +74,11 @@ fn sent(old: &Config, new: &Config, rib: &LocRib) -> Vec<IpAddr> {
         .vips()
         .filter(|(vip, service)| rib.routes.get(&service.prefix_of(*vip)).is_some() && stays.contains(vip));
     sent.map(|(vip, _)| vip).collect()
+}
+
+/// The VIPs that a reload would withdraw.
+fn withdrawn(preview: &Preview) -> BTreeSet<IpAddr> {
+    preview.vips.iter().filter(|vip| vip.is_withdrawn()).map(|vip| vip.vip).collect()
 }
 
 /// The wall clock, only for people and other hosts. No decision uses it.
@@ -144,9 +150,10 @@ impl Reloader {
         match mode {
             ReloadMode::DryRun => {
                 let preview = ask(&self.asks, |reply| Ask::Preview { config: config.clone(), reply }).await;
-                return Ok(Response::Done {
-                    notes: would(notes, &preview.ok_or_else(ending)?, interruption()),
-                });
+                let preview = preview.ok_or_else(ending)?;
+                let needs = guard::needs(&old, &withdrawn(&preview));
+                let capacity = would_be_permitted(&self.guard, IntentKind::Reload, needs).await.err();
+                return Ok(Response::Done { notes: would(notes, &preview, interruption(), capacity) });
             }
             ReloadMode::Careful => {
                 if let Some(interruption) = interruption() {
@@ -178,8 +185,7 @@ impl Reloader {
         if preview.refusal().is_some() {
             return Ok(GuardPermit::unneeded()); // the director refuses it
         }
-        let withdrawn = preview.vips.iter().filter(|vip| vip.is_withdrawn()).map(|vip| vip.vip).collect();
-        permitted(&self.guard, IntentKind::Reload, guard::needs(old, &withdrawn), HOLD)
+        permitted(&self.guard, IntentKind::Reload, guard::needs(old, &withdrawn(&preview)), HOLD)
             .await
             .map_err(|why| Response::error(ErrorCode::Refused, format!("error: {why}; {FORCE}")))
     }

@@ -11,10 +11,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::chain::guard::{
-    CapacityNeed, Guard, GuardMember, GuardMembers, GuardStep, SaidVips, WAIT_INTERVALS, enough_others, needs,
+    CapacityNeed, FewAnnouncers, Guard, GuardMember, GuardMembers, GuardStep, SaidVips, WAIT_INTERVALS,
+    enough_others, few_announcers, needs, would_withdraw,
 };
 use crate::chain::heartbeat::{IntentKind, MemberPresence, MemberVipState};
-use crate::chain::io::{GuardPermit, GuardRequest, HeartbeatReport};
+use crate::chain::io::{GuardPermit, GuardPurpose, GuardRequest, HeartbeatReport};
 use crate::chain::member::MemberState;
 use crate::config::Config;
 
@@ -143,14 +144,22 @@ impl CapacityKeeper {
             ) => false,
             None => false,
         };
-        if let Some(GuardRequest { kind, needs, hold, reply }) = self.next.take() {
+        if let Some(GuardRequest { kind, purpose, needs, hold, reply }) = self.next.take() {
             let needs: BTreeMap<IpAddr, CapacityNeed> =
                 needs.into_iter().filter(|(vip, _)| advertised(*vip)).collect();
             if needs.is_empty() {
                 let _ = reply.send(Ok(GuardPermit::unneeded()));
             } else {
-                self.guard.ask(kind, needs, interval, now);
-                self.asked = Some(Asked { kind, hold, reply });
+                match purpose {
+                    GuardPurpose::Withdraw => {
+                        self.guard.ask(kind, needs, interval, now);
+                        self.asked = Some(Asked { kind, hold, reply });
+                    }
+                    GuardPurpose::DryRun => {
+                        let refusal = would_withdraw(&needs, members, now).map(|why| why.to_string());
+                        let _ = reply.send(refusal.map_or_else(|| Ok(GuardPermit::unneeded()), Err));
+                    }
+                }
             }
         }
         let step = self.guard.step(own, members, advertised, interval, now);
@@ -208,6 +217,18 @@ impl CapacityKeeper {
             self.published = Some(vips);
         }
     }
+}
+
+/// The VIPs that too few members announce, of those that are known.
+pub(super) fn few(
+    own: IpAddr,
+    members: &GuardMembers,
+    vips: &[(IpAddr, MemberVipState)],
+    config: &Config,
+    now: Instant,
+) -> Option<FewAnnouncers> {
+    let all = needs(config, &vips.iter().map(|(vip, _)| *vip).collect());
+    few_announcers(&all, own, |vip| state(vips, vip), members, now)
 }
 
 /// The state of one of our VIPs, which are in ascending order.

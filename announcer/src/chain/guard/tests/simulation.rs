@@ -198,7 +198,7 @@ impl Site {
         self.hosts[own].next += HEARTBEAT;
         for to in (0..self.hosts.len()).filter(|to| *to != own) {
             let host = &mut self.hosts[own];
-            let told = vip(host.page[to] % 3);
+            let next = vip(host.page[to] % 3);
             host.page[to] += 1;
             let sent = Sent {
                 arrives: self.now + Duration::from_millis(self.luck.u64(0..=10)),
@@ -206,7 +206,7 @@ impl Site {
                 counter: host.page[to] as u64,
                 intent: host.said.0.clone(),
                 answer: host.said.1.get(&address(to)).copied(),
-                page: vec![(told, host.vips[&told])],
+                page: vec![(next, host.vips[&next])],
             };
             if host.lost[to] < self.losses && self.luck.u8(0..3) != 0 {
                 host.lost[to] += 1;

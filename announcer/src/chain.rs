@@ -1,8 +1,9 @@
 //! The chain: the frontends pass packets of flows that they do not know on to each other, so that a flow survives a change of the
 //! routers' ECMP group (docs/chain.md).
 //!
-//! [`guard`], [`heartbeat`], [`member`], [`ring`] and [`rules`] are pure.
+//! [`contact`], [`guard`], [`heartbeat`], [`member`], [`ring`], [`rules`] and [`test_packets`] are pure.
 
+pub mod contact;
 pub mod guard;
 pub mod heartbeat;
 pub mod io;
@@ -12,3 +13,4 @@ pub mod ring;
 pub mod rules;
 pub mod segment;
 pub mod status;
+pub mod test_packets;

@@ -165,6 +165,8 @@ table! {
         "1 if the list of members (what=members), or the VIPs and their ports (what=services), of another member are not this host's, else 0; absent while it is not heard"
     CHAIN_PACKETS Counter "announcer_chain_packets_total" ["family", "what"]
         "Packets that the rules of the chain have counted since they were installed, by what became of them"
+    CHAIN_TEST Gauge "announcer_chain_test_packets" ["family", "state"]
+        "1 for what becomes of this host's test packets to the next member of the chain, 0 for the others; absent for families without a next member"
     CHAIN_DROPS Counter "announcer_chain_heartbeats_dropped_total" ["reason"]
         "Heartbeats of the chain that were received and did not count, by reason"
     CHAIN_UNSENT Counter "announcer_chain_heartbeats_unsent_total" []

@@ -17,12 +17,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use announcer::chain::io::neighbours::Neighbours;
+use announcer::chain::io::test_packets;
 use announcer::chain::io::vxlan::{self, VxlanSettings};
+use announcer::chain::rules::counters::{self, TestPacketCounters};
 use announcer::chain::rules::{
     BelievedSources, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet, install,
 };
 use announcer::chain::segment::{VXLAN_DEVICE, VXLAN_MTU, link_local, next_hop_v4};
-use segment::{LARGE_BUDGET, Namespace, PORT, VIP_V4, VIP_V6, VIPS};
+use segment::{LARGE_BUDGET, Namespace, PORT, QUIET, VIP_V4, VIP_V6, VIPS};
 use until::until;
 
 const NUMBER: u32 = 4242;
@@ -283,6 +285,83 @@ fn the_device_is_made_again_only_if_it_is_another_one() {
     site.remove(0);
     assert!(!site.ip(0, "link show").contains(VXLAN_DEVICE));
     site.remove(0);
+}
+
+#[test]
+fn test_packets_show_whether_the_vxlan_carries_packets() {
+    if !is_root() {
+        return;
+    }
+    for outer in [Outer::V4, Outer::V6] {
+        let site = Site::new(outer);
+        site.make_both();
+        site.ring();
+        let counted = |frontend: usize| {
+            let printed = site.frontends[frontend].feed("nft", &["-j", "list", "counters"], "").unwrap();
+            counters::test_packets(&printed).unwrap().map(Option::unwrap)
+        };
+        let send = || {
+            site.frontends[0].run(|| VIPS.into_iter().for_each(|vip| test_packets::send(vip, PORT).unwrap()));
+        };
+        let taken = TestPacketCounters { arrived: 1, delivered: 1, ..TestPacketCounters::default() };
+        send();
+        let arrived = until(PATIENCE, || if counted(1) == [taken; 2] { Ok(()) } else { Err(counted(1)) });
+        assert_eq!(arrived, Ok(()), "{outer:?}");
+        site.frontends[1].nft(
+            "table inet fw { chain in { type filter hook input priority 0; udp dport 4789 drop; } }",
+        );
+        send();
+        std::thread::sleep(QUIET);
+        assert_eq!(counted(0).map(|counted| counted.sent), [2; 2]);
+        assert_eq!(counted(1), [taken; 2], "{outer:?}: they are lost");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_member_that_was_removed_from_the_list() {
+    if !is_root() {
+        return;
+    }
+    for outer in [Outer::V4, Outer::V6] {
+        let site = Site::new(outer);
+        let (own, other) = (site.member(0), site.member(1));
+        let leaves: IpAddr = match outer {
+            Outer::V4 => "10.0.2.99".parse().unwrap(),
+            Outer::V6 => "2001:db8:a2::99".parse().unwrap(),
+        };
+        let make = |members: Vec<IpAddr>| {
+            let settings = VxlanSettings { number: NUMBER, own, members };
+            site.frontends[0].run(move || block_on(async move { vxlan::make(&settings).await.unwrap() }))
+        };
+        let shown = || {
+            let forwarding =
+                site.frontends[0].feed("bridge", &["fdb", "show", "dev", VXLAN_DEVICE], "").unwrap();
+            let v4 = site.ip(0, &format!("-4 route show dev {VXLAN_DEVICE}"));
+            let neighbours = site.ip(0, &format!("neigh show dev {VXLAN_DEVICE} nud permanent"));
+            [forwarding, v4, neighbours].map(|text| text.lines().map(str::to_owned).collect::<Vec<String>>())
+        };
+        let both = [other, leaves];
+        let index = make(both.to_vec());
+        assert_eq!(shown().map(|lines| lines.len()), [2, 2, 4], "{outer:?} {:?}", shown());
+        // An entry of somebody else for another device stays.
+        site.frontends[0].ip(&["neigh add 10.0.1.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent"]);
+        for kept in both {
+            assert_eq!(make(both.to_vec()), index);
+            assert_eq!(make(vec![kept]), index, "the device stays");
+            let [forwarding, routes, neighbours] = shown();
+            assert_eq!((forwarding.len(), routes.len(), neighbours.len()), (1, 1, 2), "{outer:?} {kept}");
+            assert!(forwarding[0].contains(&format!(" dst {kept} ")), "{forwarding:?}");
+            assert!(routes[0].starts_with(&next_hop_v4(kept).to_string()), "{routes:?}");
+            let addresses = [next_hop_v4(kept).to_string(), link_local(kept).to_string()];
+            for address in addresses {
+                let found = |line: &String| line.split(' ').next() == Some(&address);
+                assert!(neighbours.iter().any(found), "{address}: {neighbours:?}");
+            }
+        }
+        assert!(site.ip(0, "neigh show dev eth0 nud permanent").contains("10.0.1.77"));
+        assert_eq!(make(Vec::new()), index);
+        assert_eq!(shown().map(|lines| lines.len()), [0; 3], "{outer:?} {:?}", shown());
+    }
 }
 
 #[test]

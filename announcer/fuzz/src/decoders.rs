@@ -21,6 +21,7 @@ use announcer::chain::heartbeat::{
     NextHops, Returned, Returns,
 };
 use announcer::chain::member::{Member, MemberSettings};
+use announcer::chain::test_packets::TestPacketReport;
 use announcer::config::{self, Config};
 use announcer::control::http;
 use announcer::director::Director;
@@ -212,7 +213,8 @@ fn said(header: Header, number: u8) -> Heartbeat {
         services: ListDigest::default(),
     };
     let about_receiver = AboutReceiver::default();
-    Heartbeat { header, facts, about_receiver, answer: None, intent: None, vips: Vec::new() }
+    let test_packets = TestPacketReport::default();
+    Heartbeat { header, facts, test_packets, about_receiver, answer: None, intent: None, vips: Vec::new() }
 }
 
 /// A key of the chain.

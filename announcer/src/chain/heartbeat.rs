@@ -13,6 +13,8 @@
 //!  48  returns: start and counter of the receiver that the sender has accepted last, and merely heard last; start 0: none
 //!   4  next hop v4, 16 next hop v6: the sender's addresses on the segment; 0: none
 //!   8  digest of the members, 8 digest of the services
+//!   4  how often the sender has read its counters of test packets; then for IPv4 and IPv6 each:
+//!      4 arrived, 4 changed, 4 delivered
 //!   5  answer: verdict (0: none), 4 number of the receiver's intent
 //!   n  intent: kind (0: none), then 1 phase, 4 number, 1 scope, and for scope `these VIPs` a list of addresses
 //!   n  page of VIP states: list of addresses, each followed by its state
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::test_packets::TestPacketReport;
 use crate::model::Family;
 
 pub use digest::ListDigest;
@@ -376,6 +379,8 @@ pub struct Heartbeat {
     pub header: Header,
     /// What is said to every member.
     pub facts: Facts,
+    /// The test packets that the sender has counted.
+    pub test_packets: TestPacketReport,
     /// What is said to the receiver alone.
     pub about_receiver: AboutReceiver,
     /// The answer to the receiver's intent.

@@ -11,6 +11,7 @@ mod heartbeats;
 pub mod key;
 pub mod neighbours;
 pub mod nft;
+pub mod test_packets;
 pub mod vxlan;
 
 use std::collections::BTreeMap;
@@ -22,12 +23,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::chain::contact::ContactReport;
 use crate::chain::guard::{CapacityNeed, SaidVips};
 use crate::chain::heartbeat::{
     AboutReceiver, Facts, HeartbeatDropReason, Intent, IntentAnswer, IntentKind, Keys, MemberVipState,
 };
 use crate::chain::ring::MemberObservation;
 use crate::chain::status::OffOrder;
+use crate::chain::test_packets::TestPacketReport;
 use crate::realtime::io::RealtimeThread;
 
 /// A command of an operator.
@@ -171,6 +174,8 @@ pub struct HeartbeatSettings {
 pub struct HeartbeatContent {
     /// To every member.
     pub facts: Facts,
+    /// The test packets that this host has counted.
+    pub test_packets: TestPacketReport,
     /// To each member about itself.
     pub about: BTreeMap<IpAddr, AboutReceiver>,
     /// The states of our VIPs.
@@ -201,6 +206,10 @@ pub struct MemberReport {
     pub vips: SaidVips,
     /// Its answer to our intent.
     pub answer: Option<IntentAnswer>,
+    /// The test packets that it has counted, as it said last.
+    pub test_packets: TestPacketReport,
+    /// What is known of it if it is not heard.
+    pub contact: ContactReport,
 }
 
 /// What the loop publishes at each change, and about once a second.

@@ -19,6 +19,10 @@
 //!            └─────────────────────────────────► hop of the origin ───► next_member
 //! ```
 //!
+//! **Test packets** show whether forwarded packets arrive ([`test_packets`](super::test_packets)): a SYN of this host to a VIP, from
+//! [`TEST_PORT`] over lo, gets [`TEST_MARK`] and a source that is not this host's, and goes to the next member as a forwarded packet
+//! does. There it is counted here, and again behind every packet filter (input at priority 300), where it is dropped.
+//!
 //! **Marks** are in the DSCP (RFC 2474 section 3) and count down: 32 plus the number of hops that may still follow. So a packet
 //! ends after at most 32 hops, whatever the other members' rings are. Who gets mark 32 and has no socket lets its own stack answer.
 //! Marks are believed only from members; from anybody else the packet is an ordinary one. A mark is cleared to DSCP 0 before our
@@ -48,6 +52,7 @@ use self::text::{Words, family};
 use crate::model::InvalidValue;
 
 pub mod counters;
+pub mod others;
 mod text;
 
 /// The name of both tables.
@@ -60,6 +65,16 @@ pub const MAX_MEMBERS: u8 = 32;
 /// Calico, Weave Net and Tailscale (from 0x10000 up) nor AWS (0x80) use. Cilium uses it: there, and where `ip rule` or a firewall
 /// has another meaning for it, the server has to listen on a wildcard.
 pub const CONNECTION_MARK: u32 = 0x1000;
+
+/// The TCP source port of a test packet on lo, where it begins its way.
+pub const TEST_PORT: u16 = 9181;
+/// The DSCP of a test packet on the segment. A switch that clears any of its bits changes it.
+pub const TEST_MARK: u8 = 63;
+/// The source of an IPv4 test packet on the segment: like a client's, it is no address of the sender. It is of a range that no host has
+/// (RFC 2544 appendix C.2.2, 198.18.0.0/15).
+pub const TEST_SOURCE_V4: &str = "198.18.91.81";
+/// The source of an IPv6 test packet (RFC 5180 section 8, 2001:2::/48).
+pub const TEST_SOURCE_V6: &str = "2001:2:0:9181::1";
 
 /// Everything that the rules depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +202,7 @@ pub fn install(rules: &RuleSet) -> String {
         inner_protocol: "@th,136,8",
         inner_port: "@th,224,16",
         hop_limit: "ip ttl",
+        test_source: TEST_SOURCE_V4,
     };
     let v6 = Words {
         table: "ip6",
@@ -196,6 +212,7 @@ pub fn install(rules: &RuleSet) -> String {
         inner_protocol: "@th,112,8",
         inner_port: "@th,384,16",
         hop_limit: "ip6 hoplimit",
+        test_source: TEST_SOURCE_V6,
     };
     family(&v4, rules, &rules.v4) + &family(&v6, rules, &rules.v6)
 }

@@ -2,18 +2,24 @@
 //!
 //! Pure.
 
+#[cfg(test)]
+mod tests;
+mod warnings;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::contact::ContactReport;
 use super::guard::FewAnnouncers;
-use super::heartbeat::{Facts, HeartbeatDropReason, MemberPresence, MemberVipState};
+use super::heartbeat::{Facts, HeartbeatDropReason, MemberVipState};
 use super::member::MemberState;
 use super::ring::{MemberObservation, Ring};
 use super::rules::counters::ChainCounters;
+use super::test_packets::PathState;
 use crate::model::Family;
 
 /// The order of an operator to forward nothing on this host. It is stored in the state directory.
@@ -40,6 +46,38 @@ pub struct MemberStatus {
     pub facts: Option<Facts>,
     /// The states of its VIPs.
     pub vips: Arc<BTreeMap<IpAddr, MemberVipState>>,
+    /// What is known of it if it is not heard.
+    pub contact: ContactReport,
+}
+
+/// Whether packets of one family arrive that are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FamilyPath {
+    /// Those of this host at the next member.
+    pub to_next: PathState,
+    /// Those of other members behind the packet filter of this host.
+    pub into_this_host: PathState,
+}
+
+/// Whether packets arrive that are passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PathStatus {
+    /// Those of IPv4.
+    pub v4: FamilyPath,
+    /// Those of IPv6.
+    pub v6: FamilyPath,
+    /// The chains of other tables of this host that can drop packets, if some do not arrive: one text for each.
+    pub dropping: Vec<String>,
+}
+
+impl PathStatus {
+    /// Those of a family.
+    pub fn of(&self, family: Family) -> FamilyPath {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
 }
 
 /// The state of the chain.
@@ -65,6 +103,10 @@ pub struct ChainStatus {
     pub facts: Option<Facts>,
     /// The counters of IPv4 and of IPv6; `None`: the rules of the family are not in the kernel.
     pub counters: [Option<ChainCounters>; 2],
+    /// The UDP port of the heartbeats.
+    pub port: u16,
+    /// Whether packets arrive that are passed on.
+    pub paths: PathStatus,
     /// VIPs that fewer members announce than `min_announcers`.
     pub few: Option<FewAnnouncers>,
     /// The heartbeats that did not count.
@@ -99,46 +141,6 @@ impl ChainStatus {
     pub fn listed(&self) -> usize {
         self.ring.entries.len()
     }
-
-    /// The warnings, one sentence each.
-    pub fn warnings(&self, now: Instant) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            self.problems.iter().map(|problem| format!("chain: {problem}")).collect();
-        if let Some(OffOrder { reason, by, at }) = &self.off {
-            warnings.push(format!(
-                "chain: forwarding is switched off on this host since {at} by {by}: {reason}; `announcer chain on` ends that"
-            ));
-        }
-        warnings.extend(self.few.iter().map(|few| format!("chain: {few}")));
-        for (address, member) in &self.members {
-            let age = humantime::format_duration(Duration::from_secs(
-                now.saturating_duration_since(member.since).as_secs(),
-            ));
-            match member.state {
-                MemberState::Dead => warnings.push(format!("chain: member {address} is dead for {age}: neither its heartbeats nor answers of its kernel arrive")),
-                MemberState::Silent => warnings.push(format!(
-                    "chain: no heartbeats of member {address} for {age}, but its kernel answers: its daemon does not run; it stays in the ring for 30 s"
-                )),
-                MemberState::Unknown => warnings.push(format!(
-                    "chain: member {address} was not heard for {age}: compare `members`, `port` and the key on both hosts, and its packet filter"
-                )),
-                MemberState::Alive | MemberState::Asked | MemberState::Left => {}
-            }
-            let (Some(own), Some(facts)) = (&self.facts, &member.facts) else { continue };
-            if member.state == MemberState::Left || facts.presence != MemberPresence::Here {
-                continue;
-            }
-            for (what, differs) in [
-                ("`members` of `[chain]`", own.members != facts.members),
-                ("the VIPs or their ports", own.services != facts.services),
-            ] {
-                if differs {
-                    warnings.push(format!("chain: {what} differ between this host and member {address}"));
-                }
-            }
-        }
-        warnings
-    }
 }
 
 /// From what the loop reports.
@@ -153,5 +155,6 @@ pub fn member_status(
         last_heartbeat,
         facts: observation.said.map(|said| said.facts),
         vips,
+        contact: ContactReport::default(),
     }
 }

@@ -45,6 +45,7 @@ const MODULES: &[&str] = &[
     "daemon::io::chain",
     "daemon::io::chain::capacity",
     "daemon::io::chain::key",
+    "daemon::io::chain::paths",
     "daemon::io::chain::place",
     "daemon::io::chain::rules",
     "daemon::io::delivery",

@@ -402,6 +402,12 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_chain_packets_total{family="ipv4",what="not_started"} 0
         announcer_chain_packets_total{family="ipv4",what="foreign_mark"} 0
         announcer_chain_packets_total{family="ipv4",what="expired"} 0
+        # TYPE announcer_chain_test_packets gauge
+        announcer_chain_test_packets{family="ipv4",state="unknown"} 1
+        announcer_chain_test_packets{family="ipv4",state="good"} 0
+        announcer_chain_test_packets{family="ipv4",state="changed"} 0
+        announcer_chain_test_packets{family="ipv4",state="stopped"} 0
+        announcer_chain_test_packets{family="ipv4",state="lost"} 0
         # TYPE announcer_chain_heartbeats_dropped_total counter
         announcer_chain_heartbeats_dropped_total{reason="length"} 0
         announcer_chain_heartbeats_dropped_total{reason="magic"} 0

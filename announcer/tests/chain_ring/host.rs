@@ -12,6 +12,7 @@ use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDO
 use announcer::chain::ring::{
     Believed, Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
+use announcer::chain::test_packets::TestPacketReport;
 
 use crate::network::{Arrival, Network};
 
@@ -365,5 +366,6 @@ fn heartbeat(header: Header, facts: Facts, rules: Option<&Rules>, known: bool) -
         },
         known,
     };
-    Heartbeat { header, facts, about_receiver, answer: None, intent: None, vips: Vec::new() }
+    let test_packets = TestPacketReport::default();
+    Heartbeat { header, facts, test_packets, about_receiver, answer: None, intent: None, vips: Vec::new() }
 }

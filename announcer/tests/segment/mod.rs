@@ -128,7 +128,7 @@ pub struct Site {
     pub client: Namespace,
     pub router: Namespace,
     pub frontends: Vec<Namespace>,
-    bridge: Namespace,
+    pub bridge: Namespace,
     servers: Vec<Option<Server>>,
     listens: ListenOn,
 }

@@ -12,6 +12,7 @@ use super::{
     Intent, IntentAnswer, IntentKind, IntentPhase, IntentScope, IntentVerdict, ListDigest, MAX_LENGTH,
     MemberPresence, MemberVipState, NextHops, Returned, Returns,
 };
+use crate::chain::test_packets::{TestPacketCounts, TestPacketReport};
 
 const MAGIC: [u8; 4] = *b"anch";
 const VERSION: u8 = 1;
@@ -79,6 +80,11 @@ impl Heartbeat {
         out.octets(&facts.next_hops.v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
         out.octets(&facts.members.0);
         out.octets(&facts.services.0);
+        let TestPacketReport { readings, v4, v6 } = self.test_packets;
+        out.octets(&readings.to_be_bytes());
+        for TestPacketCounts { arrived, changed, delivered } in [v4, v6] {
+            [arrived, changed, delivered].iter().for_each(|count| out.octets(&count.to_be_bytes()));
+        }
     }
 
     /// Reads a datagram. `source` is its source address, `own` this host's address in the list of members.
@@ -272,6 +278,8 @@ impl Reader<'_> {
             members: ListDigest(self.take()?),
             services: ListDigest(self.take()?),
         };
+        let test_packets =
+            TestPacketReport { readings: self.number()?, v4: self.counts()?, v6: self.counts()? };
         let about_receiver = AboutReceiver {
             in_ring: families(2),
             believed: families(4),
@@ -282,7 +290,11 @@ impl Reader<'_> {
             let number = usize::from(reader.octet()?);
             MemberVipState::ALL.get(number).copied().ok_or(HeartbeatDropReason::Value)
         })?;
-        Ok(Heartbeat { header, facts, about_receiver, answer, intent, vips })
+        Ok(Heartbeat { header, facts, test_packets, about_receiver, answer, intent, vips })
+    }
+
+    fn counts(&mut self) -> Result<TestPacketCounts, HeartbeatDropReason> {
+        Ok(TestPacketCounts { arrived: self.number()?, changed: self.number()?, delivered: self.number()? })
     }
 
     fn answer(&mut self) -> Result<Option<IntentAnswer>, HeartbeatDropReason> {

@@ -20,7 +20,7 @@ use super::octets::width;
 /// In how many pages a change is, beside the rotation.
 pub const REPEATS: usize = 8;
 /// The most octets of a page. With every other part of a heartbeat at its longest, this much is left.
-pub const MAX_PAGE: usize = 740;
+pub const MAX_PAGE: usize = 712;
 /// How many removed VIPs are still sent. The oldest ones are forgotten.
 const MAX_REMOVED: usize = 1000;
 
@@ -37,7 +37,7 @@ pub struct VipTable {
 #[derive(Debug, Clone, Default)]
 pub struct PageCursor {
     /// The changes up to this number were sent once, twice, and so on.
-    told: [u64; REPEATS],
+    sent: [u64; REPEATS],
     /// The VIP that was sent last in the rotation.
     rotation: Option<IpAddr>,
 }
@@ -87,19 +87,19 @@ impl VipTable {
     }
 
     /// The next page for the receiver of this cursor: at most [`MAX_PAGE`] octets in the datagram. Each VIP is in at least one of
-    /// any `n` pages in a row, where `n` is the number of octets of all VIPs, 5 for IPv4 and 17 for IPv6, divided by 350, plus 2.
+    /// any `n` pages in a row, where `n` is the number of octets of all VIPs, 5 for IPv4 and 17 for IPv6, divided by 336, plus 2.
     pub fn page(&self, cursor: &mut PageCursor) -> Vec<(IpAddr, MemberVipState)> {
         let mut page = PageDraft { room: MAX_PAGE / 2, taken: BTreeSet::new() };
         let mut limit = self.last;
-        for told in &mut cursor.told {
-            let until = *told;
+        for sent in &mut cursor.sent {
+            let until = *sent;
             for (number, vip) in
                 self.changes.range((Bound::Excluded(until), Bound::Included(limit.max(until))))
             {
                 if !page.add(*vip) {
                     break;
                 }
-                *told = *number;
+                *sent = *number;
             }
             if page.room_for_none() {
                 break;

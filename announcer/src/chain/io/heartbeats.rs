@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::neighbours::Neighbours;
 use super::{HeartbeatContent, HeartbeatOrder, HeartbeatReport, HeartbeatSettings, MemberReport};
+use crate::chain::contact::Contact;
 use crate::chain::guard::SaidVips;
 use crate::chain::heartbeat::{
     AboutReceiver, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, IntentAnswer, MAX_LENGTH,
@@ -25,6 +26,7 @@ use crate::chain::heartbeat::{
 };
 use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState};
 use crate::chain::ring::MemberObservation;
+use crate::chain::test_packets::TestPacketReport;
 
 /// A turn without events comes at least this often; then the counters are reported.
 const TURN: Duration = Duration::from_secs(1);
@@ -85,6 +87,8 @@ struct Peer {
     cursor: PageCursor,
     vips: SaidVips,
     answer: Option<IntentAnswer>,
+    test_packets: TestPacketReport,
+    contact: Contact,
 }
 
 struct Heartbeats {
@@ -97,8 +101,8 @@ struct Heartbeats {
     drops: BTreeMap<HeartbeatDropReason, u64>,
     send_errors: u64,
     neighbours: Option<Arc<Neighbours>>,
-    /// Which kernels have answered.
-    answered: mpsc::UnboundedSender<IpAddr>,
+    /// Which kernels were asked, and whether they have answered.
+    answered: mpsc::UnboundedSender<(IpAddr, bool)>,
     /// Whether a report is due at once.
     changed: bool,
     reported: Instant,
@@ -111,7 +115,7 @@ impl Heartbeats {
     async fn serve(
         &mut self,
         mut orders: mpsc::UnboundedReceiver<HeartbeatOrder>,
-        mut answers: mpsc::UnboundedReceiver<IpAddr>,
+        mut answers: mpsc::UnboundedReceiver<(IpAddr, bool)>,
     ) {
         loop {
             loop {
@@ -121,8 +125,8 @@ impl Heartbeats {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            while let Ok(member) = answers.try_recv() {
-                self.kernel_answered(member);
+            while let Ok((member, answered)) = answers.try_recv() {
+                self.kernel_answered(member, answered);
             }
             let now = Instant::now();
             self.open(now);
@@ -136,7 +140,7 @@ impl Heartbeats {
                     Some(order) => self.obey(order),
                     None => return,
                 },
-                Some(member) = answers.recv() => self.kernel_answered(member),
+                Some((member, answered)) = answers.recv() => self.kernel_answered(member, answered),
                 () = readable(&self.socket), if !more => {}
                 () = sleep_until(deadline.into()) => {}
             }
@@ -183,6 +187,8 @@ impl Heartbeats {
                 cursor: PageCursor::default(),
                 vips: SaidVips::default(),
                 answer: None,
+                test_packets: TestPacketReport::default(),
+                contact: Contact::default(),
             };
             self.peers.insert(*member, peer);
         }
@@ -234,10 +240,21 @@ impl Heartbeats {
     /// # Errors
     /// Why it does not count.
     fn accept(&mut self, datagram: &[u8], source: IpAddr, now: Instant) -> Result<(), HeartbeatDropReason> {
-        let heartbeat = Heartbeat::decode(datagram, source, self.settings.own, &self.settings.keys)?;
-        let peer = self.peers.get_mut(&heartbeat.header.sender).ok_or(HeartbeatDropReason::NotMember)?;
+        let peer = self.peers.get_mut(&source.to_canonical());
+        let decoded = Heartbeat::decode(datagram, source, self.settings.own, &self.settings.keys);
+        let Some(peer) = peer else { return decoded.and(Err(HeartbeatDropReason::NotMember)) };
         let before = peer.member.said().copied();
-        let change = peer.member.receive(&heartbeat, now)?;
+        let received = decoded.and_then(|heartbeat| Ok((peer.member.receive(&heartbeat, now)?, heartbeat)));
+        let (change, heartbeat) = match received {
+            Ok(received) => received,
+            Err(reason) => {
+                peer.contact.dropped(reason, now);
+                return Err(reason);
+            }
+        };
+        peer.contact.heard();
+        self.changed |= peer.test_packets != heartbeat.test_packets;
+        peer.test_packets = heartbeat.test_packets;
         if let Some(change) = change {
             log(peer.member.address(), change);
         }
@@ -249,11 +266,11 @@ impl Heartbeats {
         Ok(())
     }
 
-    fn kernel_answered(&mut self, member: IpAddr) {
+    fn kernel_answered(&mut self, member: IpAddr, answered: bool) {
         let now = Instant::now();
-        if let Some(peer) = self.peers.get_mut(&member)
-            && let Some(change) = peer.member.kernel_answered(now)
-        {
+        let Some(peer) = self.peers.get_mut(&member) else { return };
+        peer.contact.kernel_answered(answered);
+        if answered && let Some(change) = peer.member.kernel_answered(now) {
             log(member, change);
             self.changed = true;
         }
@@ -266,7 +283,7 @@ impl Heartbeats {
                 log(*address, change);
                 self.changed = true;
             }
-            if peer.member.ask(now)
+            if (peer.member.ask(now) || peer.contact.ask(peer.member.state(), now))
                 && let (Some(neighbours), Some(place)) =
                     (&self.neighbours, self.settings.neighbours.get(address))
             {
@@ -274,9 +291,8 @@ impl Heartbeats {
                     (neighbours.clone(), *place, self.answered.clone());
                 let member = *address;
                 tokio::task::spawn_local(async move {
-                    if neighbours.ask(interface, place).await {
-                        let _ = answered.send(member); // the loop may have ended
-                    }
+                    let has_answered = neighbours.ask(interface, place).await;
+                    let _ = answered.send((member, has_answered)); // the loop may have ended
                 });
             }
         }
@@ -317,6 +333,8 @@ impl Heartbeats {
                 last_heartbeat: peer.member.last_heartbeat(),
                 vips: peer.vips.clone(),
                 answer: peer.answer,
+                test_packets: peer.test_packets,
+                contact: peer.contact.report(now),
             };
             (*address, report)
         });
@@ -337,6 +355,7 @@ impl Heartbeats {
 fn heartbeat(content: &HeartbeatContent, header: Header, vips: Vec<(IpAddr, MemberVipState)>) -> Heartbeat {
     Heartbeat {
         facts: content.facts,
+        test_packets: content.test_packets,
         about_receiver: content.about.get(&header.receiver).copied().unwrap_or(AboutReceiver::default()),
         answer: content.answers.get(&header.receiver).copied(),
         intent: content.intent.clone(),

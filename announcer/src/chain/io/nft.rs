@@ -57,6 +57,15 @@ pub async fn counters() -> Result<String, NftError> {
     Ok(String::from_utf8_lossy(&printed).into_owned())
 }
 
+/// Returns all tables as JSON.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn ruleset() -> Result<String, NftError> {
+    let printed = run(&["-j", "list", "ruleset"], String::new()).await?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
+}
+
 async fn run(arguments: &'static [&'static str], input: String) -> Result<Vec<u8>, NftError> {
     let program = PROGRAMS.into_iter().find(|path| Path::new(path).exists()).ok_or(NftError::Missing)?;
     let (started, start_result) = oneshot::channel();

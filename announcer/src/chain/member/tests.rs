@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chain::heartbeat::{Families, ListDigest, NextHops};
+use crate::chain::test_packets::TestPacketReport;
 
 const MS: Duration = Duration::from_millis(1);
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11));
@@ -28,6 +29,7 @@ fn heartbeat(header: Header, presence: MemberPresence) -> Heartbeat {
     Heartbeat {
         header,
         facts,
+        test_packets: TestPacketReport::default(),
         about_receiver: AboutReceiver::default(),
         answer: None,
         intent: None,

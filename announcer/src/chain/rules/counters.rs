@@ -11,6 +11,22 @@ use crate::model::Family;
 pub(super) const NAMES: [&str; 8] =
     ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark", "expired"];
 
+/// The names of the counters of test packets, in the order of [`TestPacketCounters`].
+pub(super) const TEST_NAMES: [&str; 4] = ["test_sent", "test_arrived", "test_changed", "test_delivered"];
+
+/// How many test packets the rules of one family have counted since their table was made.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TestPacketCounters {
+    /// Those that this host has sent to the next member.
+    pub sent: u64,
+    /// Those that have arrived from a member.
+    pub arrived: u64,
+    /// Those of them with another DSCP than they were sent with.
+    pub changed: u64,
+    /// Those that have passed this host's packet filter.
+    pub delivered: u64,
+}
+
 /// What the rules of one family have counted since their table was made. Counted are packets as the kernel sees them: it may have
 /// joined several of one flow (GRO).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +96,24 @@ pub fn parse(text: &str) -> Result<[Option<ChainCounters>; 2], CountersError> {
     let counters: Vec<PrintedCounter> =
         serde_json::from_str::<Printed>(text)?.nftables.into_iter().filter_map(|item| item.counter).collect();
     Ok([of_family(&counters, Family::V4)?, of_family(&counters, Family::V6)?])
+}
+
+/// Finds the counters of test packets in both tables, IPv4 first; `None`: the table is not installed, or is of a program without them.
+///
+/// # Errors
+/// If the text is no such output.
+pub fn test_packets(text: &str) -> Result<[Option<TestPacketCounters>; 2], CountersError> {
+    let counters: Vec<PrintedCounter> =
+        serde_json::from_str::<Printed>(text)?.nftables.into_iter().filter_map(|item| item.counter).collect();
+    Ok(["ip", "ip6"].map(|family| {
+        let of = |name: &str| {
+            let mut ours =
+                counters.iter().filter(|counter| counter.table == TABLE && counter.family == family);
+            ours.find(|counter| counter.name == name).map(|counter| counter.packets)
+        };
+        let [sent, arrived, changed, delivered] = TEST_NAMES.map(of);
+        Some(TestPacketCounters { sent: sent?, arrived: arrived?, changed: changed?, delivered: delivered? })
+    }))
 }
 
 /// The counters of one family's table.

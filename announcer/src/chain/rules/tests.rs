@@ -1,8 +1,8 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use expect_test::expect_file;
 
-use super::counters::{ChainCounters, CountersError, parse};
+use super::counters::{ChainCounters, CountersError, TestPacketCounters, parse, test_packets};
 use super::*;
 
 fn next<A>(address: A, members: usize) -> Option<NextMember<A>> {
@@ -143,6 +143,21 @@ fn counters_are_read_from_our_tables_alone() {
     assert_eq!(parse(&all(&everything)).unwrap(), [Some(values), None]);
     let more = [ours("ip"), vec![printed("ip", TABLE, "of_a_later_version", 9)]].concat();
     assert_eq!(parse(&all(&more)).unwrap(), [Some(values), None]);
+}
+
+#[test]
+fn test_packets_are_counted_in_our_tables_alone() {
+    let of = |family: &str| -> Vec<String> {
+        (1..).zip(counters::TEST_NAMES).map(|(packets, name)| printed(family, TABLE, name, packets)).collect()
+    };
+    let values = TestPacketCounters { sent: 1, arrived: 2, changed: 3, delivered: 4 };
+    let others = [printed("inet", TABLE, "test_sent", 99), printed("ip", "filter", "test_sent", 98)];
+    assert_eq!(test_packets(&all(&[&others[..], &of("ip6")].concat())).unwrap(), [None, Some(values)]);
+    assert_eq!(test_packets(&all(&of("ip"))).unwrap(), [Some(values), None]);
+    // A table that a program without test packets has made.
+    assert_eq!(test_packets(&all(&ours("ip"))).unwrap(), [None, None]);
+    assert_eq!(test_packets(&all(&of("ip")[1..])).unwrap(), [None, None]);
+    assert!(test_packets("{}").is_err());
 }
 
 #[test]

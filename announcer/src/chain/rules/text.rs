@@ -5,10 +5,10 @@
 
 use std::fmt::Display;
 
-use super::counters::NAMES;
+use super::counters::{NAMES, TEST_NAMES};
 use super::{
     BelievedSources, CONNECTION_MARK, FamilyRules, ForwardingSwitch, LAST_HOP, ListenOn, MAX_MEMBERS,
-    RuleSet, TABLE,
+    RuleSet, TABLE, TEST_MARK, TEST_PORT,
 };
 
 /// How the families differ.
@@ -25,20 +25,31 @@ pub(super) struct Words {
     pub(super) inner_port: &'static str,
     /// The field that each hop lowers by one.
     pub(super) hop_limit: &'static str,
+    /// The source of a test packet on the segment.
+    pub(super) test_source: &'static str,
 }
 
 /// A SYN that opens a connection. Bits of ECN may be set (RFC 3168 section 6.1.1).
 const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
 /// The chains that packets go through, without the hops.
-const CHAINS: [&str; 7] =
-    ["lookup_wildcard", "lookup_address", "lookup_error", "owned", "unowned", "returned", "next_member"];
+const CHAINS: [&str; 9] = [
+    "lookup_wildcard",
+    "lookup_address",
+    "lookup_error",
+    "owned",
+    "unowned",
+    "returned",
+    "next_member",
+    "test_start",
+    "test_arrival",
+];
 
 /// The commands for one family's table.
 pub(super) fn family<A: Display + Ord>(words: &Words, rules: &RuleSet, own: &FamilyRules<A>) -> String {
     let Words { table, address, .. } = words;
     let mut out = format!("table {table} {TABLE} {{\n");
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(TEST_NAMES) {
         out += &format!("\tcounter {name} {{ }}\n");
     }
     let sets = sets(address, rules, own);
@@ -99,7 +110,7 @@ fn chains<A: Display + Ord>(
     rules: &RuleSet,
     own: &FamilyRules<A>,
 ) -> Vec<(String, Vec<String>)> {
-    let Words { table, errors, inner_protocol, inner_port, hop_limit, .. } = words;
+    let Words { table, errors, inner_protocol, inner_port, hop_limit, test_source, .. } = words;
     let believed = match &rules.believed {
         BelievedSources::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
         BelievedSources::Device => format!("iifname \"{}\"", rules.device),
@@ -108,8 +119,10 @@ fn chains<A: Display + Ord>(
     let clear = format!("{table} dscp set 0");
 
     let mut prerouting = vec![
+        format!("iif \"lo\" {table} daddr @vips tcp sport {TEST_PORT} {SYN} goto test_start"),
         // Our own probes have to see that the server of this host is dead.
         "iif \"lo\" accept".to_owned(),
+        format!("{believed} {table} saddr {test_source} goto test_arrival"),
         format!("{table} daddr . tcp dport @wildcard_services goto lookup_wildcard"),
         format!("{table} daddr . tcp dport @address_services goto lookup_address"),
     ];
@@ -141,10 +154,18 @@ fn chains<A: Display + Ord>(
     lookup_error.extend(["socket transparent <= 1 goto owned".into(), "goto unowned".into()]);
     let owned = vec![format!("{is_marked} {believed} counter name accepted {clear}"), "accept".into()];
     let returned = vec![format!("counter name returned {clear} accept")];
-    // A cookie's connection gets the mark of the ACK and not of the SYN, so SYNs alone would not do.
-    let input = vec![format!(
-        "{table} daddr . tcp dport @address_services meta mark 0 meta mark set {CONNECTION_MARK:#x}"
-    )];
+    let test_arrival = vec![
+        "counter name test_arrived".into(),
+        format!("{table} dscp != {TEST_MARK} counter name test_changed"),
+        "accept".into(),
+    ];
+    let input = vec![
+        // Behind the packet filter, and the server does not get it.
+        format!("{believed} {table} saddr {test_source} counter name test_delivered drop"),
+        // A cookie's connection gets the mark of the ACK and not of the SYN, so SYNs alone would not do.
+        format!("{table} daddr . tcp dport @address_services meta mark 0 meta mark set {CONNECTION_MARK:#x}"),
+    ];
+    let mut test_start = vec!["drop".to_owned()];
 
     let mut unowned = vec![format!("{hop_limit} <= 1 counter name expired goto returned")];
     let mut next_member = Vec::new();
@@ -156,8 +177,10 @@ fn chains<A: Display + Ord>(
             "{believed} {table} dscp vmap {{ {LAST_HOP} : goto returned, {} }}",
             marks.join(", ")
         ));
-        next_member
-            .push(format!("dup to {} device \"{}\" counter name forwarded drop", next.address, rules.device));
+        let dup = format!("dup to {} device \"{}\"", next.address, rules.device);
+        next_member.push(format!("{dup} counter name forwarded drop"));
+        let rewrite = format!("{table} saddr set {test_source} {table} dscp set {TEST_MARK}");
+        test_start = vec![format!("{rewrite} {dup} counter name test_sent drop")];
         hops = (LAST_HOP..LAST_HOP + MAX_MEMBERS)
             .map(|mark| (format!("hop{mark}"), vec![format!("{table} dscp set {mark} goto next_member")]))
             .collect();
@@ -186,6 +209,8 @@ fn chains<A: Display + Ord>(
         ("unowned", unowned),
         ("returned", returned),
         ("next_member", next_member),
+        ("test_start", test_start),
+        ("test_arrival", test_arrival),
     ];
     let mut chains: Vec<(String, Vec<String>)> = rest.map(|(name, lines)| (name.to_owned(), lines)).into();
     chains.extend(hops);

@@ -46,6 +46,9 @@ pub struct RingReport {
     pub next: Option<IpAddr>,
     /// The address of the next member on the segment.
     pub via: Option<IpAddr>,
+    /// What becomes of test packets to the next member: `unknown`, `good`, `changed`, `stopped` or `lost`. They take the way of packets
+    /// that are passed on.
+    pub test_packets: ReasonStatus,
     /// What the rules have counted; none while they are not in the kernel.
     pub counters: Option<CounterReport>,
 }

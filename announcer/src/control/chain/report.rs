@@ -86,6 +86,10 @@ fn ring(status: &ChainStatus, family: Family) -> RingReport {
         members,
         next: forwarding.map(|forwarding| forwarding.next),
         via: forwarding.map(|forwarding| forwarding.via),
+        test_packets: {
+            let state = status.paths.of(family).to_next;
+            ReasonStatus { code: state.label().to_owned(), text: state.to_string() }
+        },
         counters: status.counters_of(family).map(counters),
     }
 }
@@ -242,7 +246,12 @@ pub fn summary(status: &ChainStatus) -> Option<ChainSummary> {
     };
     let text = text + if status.off.is_some() { ", forwarding is switched off on this host" } else { "" };
     let ok = status.problems.is_empty() && status.off.is_none() && listed > 0 && living == listed;
-    let ok = ok && (!status.forward || (status.installed && families.into_iter().all(whole)));
+    let arrive = |family: Family| {
+        let path = status.paths.of(family);
+        !path.to_next.is_fault() && !path.into_this_host.is_fault()
+    };
+    let works = |family: Family| whole(family) && arrive(family);
+    let ok = ok && (!status.forward || (status.installed && families.into_iter().all(works)));
     Some(ChainSummary { ok, listed, living, text })
 }
 
@@ -250,5 +259,7 @@ fn ring_words(status: &ChainStatus, family: Family) -> String {
     let ring = ring(status, family);
     let next = ring.next.map(|next| format!("next {next}"));
     let next = next.unwrap_or_else(|| "nobody is forwarded to".to_owned());
-    format!("{} of {} members in the ring, {next}", ring.length, status.listed())
+    let path = status.paths.of(family).to_next;
+    let path = if path.is_fault() { format!(", {path}") } else { String::new() };
+    format!("{} of {} members in the ring, {next}{path}", ring.length, status.listed())
 }

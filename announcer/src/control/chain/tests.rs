@@ -77,6 +77,7 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
         members: members.collect(),
         facts: Some(facts(11, wanted)),
         counters: [counters(wanted.v4), counters(wanted.v6)],
+        port: 9181,
         ..ChainStatus::default()
     }
 }
@@ -138,7 +139,7 @@ fn a_ring_of_both_families_is_printed() {
            3  did not count: the HMAC is wrong: the sender has another key
           12  did not count: the counter has not grown
         warning: chain: member 10.0.1.13 is dead for 5m: neither its heartbeats nor answers of its kernel arrive
-        warning: chain: no heartbeats of member 10.0.1.14 for 5m, but its kernel answers: its daemon does not run; it stays in the ring for 30 s"#]]
+        warning: chain: no heartbeats of member 10.0.1.14 for 5m, but its kernel answers: its daemon does not run, or a packet filter drops UDP port 9181; it stays in the ring for 30 s"#]]
     .assert_eq(&text(&report_of(&chain, now), None));
 }
 

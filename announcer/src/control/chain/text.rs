@@ -5,7 +5,7 @@
 //! ```text
 //! chain: this host is 10.0.1.11
 //! RING
-//!   IPv4  3 of 4 members, next 10.0.1.12
+//!   IPv4  3 of 4 members, next 10.0.1.12, test packets arrive
 //! MEMBER
 //!   10.0.1.11  this host   in the ring                 12 announced
 //!   10.0.1.12  alive   3d  in the ring                 11 announced, 1 drained
@@ -55,7 +55,11 @@ pub fn text(report: &ChainReport, width: Option<usize>) -> String {
             let next = ring.next.map_or_else(|| "nobody is next".to_owned(), |next| format!("next {next}"));
             let via = ring.via.filter(|via| ring.next != Some(*via)).map(|via| format!(" at {via}"));
             let members = format!("{} of {listed} members", ring.length);
-            vec![name(family).to_owned(), format!("{members}, {next}{}", via.unwrap_or_default())]
+            let tested = match ring.test_packets.code.as_str() {
+                "unknown" => String::new(),
+                _ => format!(", {}", ring.test_packets.text),
+            };
+            vec![name(family).to_owned(), format!("{members}, {next}{}{tested}", via.unwrap_or_default())]
         });
         lines.extend(aligned(&rows.collect::<Vec<_>>(), &[]));
     }

@@ -10,6 +10,7 @@
 
 mod capacity;
 mod key;
+mod paths;
 mod place;
 mod rules;
 
@@ -25,6 +26,7 @@ use tracing::{error, info, warn};
 
 use self::capacity::CapacityKeeper;
 use self::key::KeyKeeper;
+use self::paths::{PathInput, PathKeeper};
 use self::place::{Place, PlaceKeeper};
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::Network;
@@ -38,7 +40,7 @@ use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
 use crate::chain::segment::link_local;
-use crate::chain::status::{ChainStatus, OffOrder, member_status};
+use crate::chain::status::{ChainStatus, MemberStatus, OffOrder, member_status};
 use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
 use crate::director::standing::{NotAnnouncedReason, Standing};
 use crate::files::io::{self as files, Files};
@@ -160,6 +162,7 @@ struct ChainKeeper {
     running: Option<RunningLoop>,
     report: HeartbeatReport,
     rules: RuleKeeper,
+    paths: PathKeeper,
     capacity: CapacityKeeper,
     off: Option<OffOrder>,
     keys: KeyKeeper,
@@ -183,6 +186,7 @@ impl ChainKeeper {
             running: None,
             report: HeartbeatReport::default(),
             rules,
+            paths: PathKeeper::default(),
             capacity: CapacityKeeper::new(),
             off,
             keys: KeyKeeper::default(),
@@ -285,6 +289,19 @@ impl ChainKeeper {
             let known = observations.get(member).is_some_and(|observed| observed.state.lives());
             (*member, self.rules.about(*member, known))
         });
+        let test_packets = self.rules.test_packet_report();
+        if settled {
+            let input = PathInput {
+                place: &place,
+                services: &services,
+                ring: self.rules.is_installed().then_some(&ring),
+                facts: &facts,
+                members: &self.report,
+                counters: self.rules.test_packets(),
+                counted: &test_packets,
+            };
+            self.paths.turn(&input, now).await;
+        }
         let vips = channels.vips.borrow().clone();
         let members = capacity::members(&place.others, &self.report, chain.heartbeat);
         let step = self.capacity.step(place.own, &members, &vips, config, now);
@@ -292,6 +309,7 @@ impl ChainKeeper {
         let few = if settled { capacity::few(place.own, &members, &vips, config, now) } else { None };
         let content = HeartbeatContent {
             facts,
+            test_packets,
             about: about.collect(),
             vips: vips.as_ref().clone(),
             intent: step.intent,
@@ -307,7 +325,8 @@ impl ChainKeeper {
         self.join(&own, &ring, &observations, settled, now, channels);
         let members = self.report.members.iter().map(|(address, member)| {
             let vips = member.vips.states().clone();
-            (*address, member_status(&member.observation, member.last_heartbeat, vips))
+            let status = member_status(&member.observation, member.last_heartbeat, vips);
+            (*address, MemberStatus { contact: member.contact, ..status })
         });
         publish(
             channels,
@@ -322,6 +341,8 @@ impl ChainKeeper {
                 members: members.collect(),
                 facts: Some(facts),
                 counters: self.rules.counters(),
+                port: chain.port,
+                paths: self.paths.status(),
                 few,
                 drops: self.report.drops.clone(),
                 send_errors: self.report.send_errors,
@@ -411,6 +432,7 @@ impl ChainKeeper {
                 members: ListDigest::of_members(&chain.members),
                 services: ListDigest::default(),
             },
+            test_packets: self.rules.test_packet_report(),
             about: place.others.iter().map(|member| (*member, self.rules.about(*member, false))).collect(),
             vips: Vec::new(),
             intent: None,
@@ -456,6 +478,7 @@ impl ChainKeeper {
     async fn dissolve(&mut self, channels: &ChainChannels) {
         self.running = None;
         self.report = HeartbeatReport::default();
+        self.paths.forget();
         // A former process may have made the VXLAN device, if it has left rules.
         let left = self.rules.is_installed();
         self.rules.remove(channels).await;

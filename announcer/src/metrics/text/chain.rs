@@ -6,12 +6,13 @@ use std::fmt;
 
 use super::super::{
     CHAIN_DIFFERS, CHAIN_DROPS, CHAIN_MEMBERS, CHAIN_OFF, CHAIN_PACKET_WORDS, CHAIN_PACKETS, CHAIN_RING,
-    CHAIN_RULES, CHAIN_STATE, CHAIN_STATE_TIME, CHAIN_UNSENT, Scrape,
+    CHAIN_RULES, CHAIN_STATE, CHAIN_STATE_TIME, CHAIN_TEST, CHAIN_UNSENT, Scrape,
 };
 use super::MetricsWriter;
 use crate::chain::heartbeat::HeartbeatDropReason;
 use crate::chain::member::MemberState;
 use crate::chain::rules::counters::ChainCounters;
+use crate::chain::test_packets::PathState;
 use crate::model::Family;
 
 /// The families, and their labels.
@@ -59,6 +60,15 @@ impl Scrape {
             FAMILIES.iter().try_for_each(|(family, label)| {
                 let Some(counters) = chain.counters_of(*family) else { return Ok(()) };
                 packets(counters).try_for_each(|(what, count)| rows.row(&[label, what], count))
+            })
+        })?;
+        out.family(&CHAIN_TEST, |rows| {
+            let with_next = FAMILIES.iter().filter(|(family, _)| chain.ring.forwarding(*family).is_some());
+            with_next.into_iter().try_for_each(|(family, label)| {
+                let state = chain.paths.of(*family).to_next;
+                PathState::ALL
+                    .iter()
+                    .try_for_each(|one| rows.row(&[label, one.label()], u64::from(*one == state)))
             })
         })?;
         out.family(&CHAIN_DROPS, |rows| {

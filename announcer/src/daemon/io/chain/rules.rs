@@ -15,8 +15,9 @@ use crate::chain::io::neighbours::Neighbours;
 use crate::chain::io::nft;
 use crate::chain::plan::{self, Installed, PlanInput, Service};
 use crate::chain::ring::{Believed, Ring};
-use crate::chain::rules::counters::{self, ChainCounters};
+use crate::chain::rules::counters::{self, ChainCounters, TestPacketCounters};
 use crate::chain::rules::{self, ForwardingSwitch, ListenOn, RuleSet};
+use crate::chain::test_packets::TestPacketReport;
 use crate::config::ChainConfig;
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
@@ -59,6 +60,9 @@ pub(super) struct RuleKeeper {
     believed: Believed,
     listens: BTreeMap<Service, ListenOn>,
     counters: [Option<ChainCounters>; 2],
+    test_packets: [Option<TestPacketCounters>; 2],
+    /// How often the counters were read.
+    readings: u32,
     looked: Option<Instant>,
     /// Why the rules are not as they should be, and when they are tried again.
     error: Option<(String, Instant)>,
@@ -82,6 +86,8 @@ impl RuleKeeper {
             believed: Believed::default(),
             listens: BTreeMap::new(),
             counters: [None, None],
+            test_packets: [None, None],
+            readings: 0,
             looked: None,
             error: None,
             lacks: false,
@@ -110,6 +116,17 @@ impl RuleKeeper {
 
     pub(super) fn counters(&self) -> [Option<ChainCounters>; 2] {
         self.counters
+    }
+
+    /// The test packets that the rules have counted.
+    pub(super) fn test_packets(&self) -> [Option<TestPacketCounters>; 2] {
+        self.test_packets
+    }
+
+    /// The same, as heartbeats say it.
+    pub(super) fn test_packet_report(&self) -> TestPacketReport {
+        let [v4, v6] = self.test_packets.map(|counted| counted.unwrap_or_default().into());
+        TestPacketReport { readings: self.readings, v4, v6 }
     }
 
     /// The families whose rules are in the kernel.
@@ -234,6 +251,7 @@ impl RuleKeeper {
         let Some(_) = self.installed.take() else { return };
         self.last = None;
         self.counters = [None, None];
+        self.test_packets = [None, None];
         match nft::apply(rules::remove()).await {
             Ok(()) => info!("rules of the chain were removed"),
             Err(error) => warn!(%error, "rules of the chain were not removed"),
@@ -287,6 +305,8 @@ impl RuleKeeper {
     async fn count(&mut self) -> Result<(), ()> {
         let printed = nft::counters().await.map_err(drop)?;
         self.counters = counters::parse(&printed).map_err(drop)?;
+        self.test_packets = counters::test_packets(&printed).map_err(drop)?;
+        self.readings = self.readings.wrapping_add(1);
         Ok(())
     }
 }

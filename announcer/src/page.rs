@@ -3,6 +3,7 @@
 //! Pure. [`io`] is its server. The page puts text from outside into the document by `textContent` alone; the policy in its head
 //! forbids every other script and style, and everything from other hosts.
 
+mod chain;
 pub mod io;
 pub mod samples;
 
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
+pub use self::chain::PageChain;
 use self::samples::Samples;
 use crate::control::api::{Change, ErrorCode, Status};
 use crate::control::status::{Severity, severity, summary};
@@ -118,6 +120,8 @@ pub struct PageDetails<'a> {
     pub samples: &'a Samples,
     /// The last changes, the oldest first.
     pub history: Vec<Change>,
+    /// The members of the chain; none without a chain.
+    pub chain: Option<PageChain>,
 }
 
 /// The one light: the worst state of all routers and VIPs.
@@ -131,7 +135,12 @@ pub struct Light {
 
 impl<'a> PageStatus<'a> {
     /// Of this state.
-    pub fn new(status: &'a Status, samples: &'a Samples, history: Vec<Change>) -> Self {
+    pub fn new(
+        status: &'a Status,
+        samples: &'a Samples,
+        history: Vec<Change>,
+        chain: Option<PageChain>,
+    ) -> Self {
         let worst = match summary::worst(status) {
             Severity::Fine | Severity::Ordered if !status.differs.is_empty() => Severity::Warning,
             worst @ (Severity::Fine
@@ -155,6 +164,7 @@ impl<'a> PageStatus<'a> {
                 vips: vips.map(|vip| (vip.address, severity::vip(vip).mark())).collect(),
                 samples,
                 history,
+                chain,
             },
         }
     }

@@ -1,6 +1,6 @@
 //! The status page of a running daemon: its requests, its limits, and what a browser shows.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod chromium;
 mod daemon;
@@ -157,6 +157,44 @@ fn sixteen_pages_follow_the_events_and_the_next_one_is_refused_with_a_sentence()
     });
 }
 
+/// The table of a chain of three hosts; this one is 10.9.9.11.
+fn chain(folder: &Path) -> String {
+    let key = folder.join("key");
+    std::fs::write(&key, "a key of the test, long enough\n").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    format!(
+        "[chain]\ninterface = \"fe\"\nmembers = [\"10.9.9.11\", \"10.9.9.12\", \"10.9.9.13\"]\nkey_file = \"{}\"\nforward = false\n",
+        key.display()
+    )
+}
+
+#[test]
+fn the_state_has_the_members_of_the_chain() {
+    in_new_netns(|folder| {
+        link_to_router();
+        let config = format!("{FIXTURE}{SERVICE}{PAGE}");
+        let _daemon = Daemon::start(folder, &config);
+        assert!(json("/api/status")["page"]["chain"].is_null(), "there is none");
+        let with_chain = format!("{config}{}", chain(folder));
+        write_config(folder, &with_chain);
+        assert!(command(folder, &["reload"]).status().unwrap().success());
+        let page = until(PATIENCE, || {
+            let page = json("/api/status")["page"]["chain"].clone();
+            if page["members"][0]["vips"]["announced"] == 2 { Ok(page) } else { Err(page) }
+        });
+        let page = page.unwrap_or_else(|last| panic!("{last}"));
+        let states: Vec<&str> = page["members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| member["state"].as_str().unwrap())
+            .collect();
+        assert_eq!(states, ["alive", "unknown", "unknown"]);
+        assert_eq!(page["marks"]["10.9.9.11"], "ok");
+        assert_eq!(page["marks"]["10.9.9.13"], "warn");
+    });
+}
+
 /// A stream, if there is a place.
 fn get_stream() -> Option<TcpStream> {
     let mut stream = connect();
@@ -301,6 +339,7 @@ fn hostile_host(folder: &Path) -> Daemon {
             "http = \"http://www.example.com:8080/\"\ntarget = \"127.0.0.1\"",
         ),
         PAGE.to_owned(),
+        chain(folder),
     ];
     let daemon = Daemon::start(folder, &config.concat());
     daemon.until_status(PATIENCE, "a session, and VIPs", |status| {
@@ -373,6 +412,14 @@ fn a_browser_shows_everything_and_runs_nothing_from_outside() {
             browser.until("document.querySelectorAll('.strip .failed[d^=M]').length >= 3 && document.querySelectorAll('.strip .pass[d^=M]').length >= 3");
             // Events, with the time to the wire.
             browser.until("[...document.querySelectorAll('#events .wire')].some((wire) => wire.textContent.endsWith(' ms to the wire'))");
+            // The members of the chain.
+            browser.until("document.querySelectorAll('#chain tbody tr').length === 3");
+            browser.until(
+                "document.querySelector('#chain tbody tr').textContent.startsWith('10.9.9.11this host')",
+            );
+            browser.until(
+                "document.querySelectorAll('#chain tbody tr')[2].textContent.startsWith('10.9.9.13unknown')",
+            );
             browser.until("document.documentElement.scrollWidth <= innerWidth");
             let contrast = browser.value(CONTRAST);
             assert!(contrast[0].as_f64().unwrap() >= 4.5, "{way}: {contrast}");

@@ -50,6 +50,7 @@ use crate::takeover::io::descriptors::Descriptors;
 use crate::takeover::successor::Successor;
 
 pub(crate) use self::answers::{explained, status, warnings_beside};
+pub(crate) use self::chain::chain_of_page;
 pub use self::socket::{BindError, Socket};
 
 /// How many clients may follow the events at the same time; others are refused.

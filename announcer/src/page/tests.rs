@@ -85,14 +85,14 @@ fn a_path_is_the_page_the_state_the_events_or_an_explanation() {
 #[test]
 fn the_light_is_the_worst_state_and_its_text_the_head_of_status() {
     let samples = Samples::default();
-    let light = |status: &Status| PageStatus::new(status, &samples, Vec::new()).page.light;
+    let light = |status: &Status| PageStatus::new(status, &samples, Vec::new(), None).page.light;
     let [head, _] = summary::head(&scene());
     let now = light(&scene());
     assert_eq!((now.mark, format!("fe1: {}", now.text)), ("FAIL", head));
     assert_eq!(light(&status()).mark, "ok");
     let differs = Status { differs: vec!["the file differs".into()], ..status() };
     assert_eq!(light(&differs), Light { mark: "warn", text: "the file differs".into() });
-    let json = serde_json::to_value(PageStatus::new(&scene(), &samples, Vec::new())).unwrap();
+    let json = serde_json::to_value(PageStatus::new(&scene(), &samples, Vec::new(), None)).unwrap();
     for list in ["peers", "services", "vips"] {
         let marks = json["page"][list].as_object().unwrap();
         assert!(

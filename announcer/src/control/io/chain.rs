@@ -10,7 +10,7 @@ use super::answers::time_of;
 use super::{ControlContext, ending};
 use crate::chain::io::ChainRequest;
 use crate::chain::status::OffOrder;
-use crate::control::api::{ErrorCode, Response};
+use crate::control::api::{ChainReport, ErrorCode, Response};
 use crate::control::chain::{ChainClock, OwnVip, report, site};
 use crate::director::ask::{Ask, ask};
 
@@ -20,6 +20,13 @@ pub(super) async fn chain(context: &ControlContext) -> Response {
     let status = context.chain.borrow().clone();
     let clock = ChainClock { now: Instant::now(), time_of: &time_of };
     Response::Chain(Box::new(report(&status, &vips, clock)))
+}
+
+/// The chain for the status page, in which the VIPs of this host are not counted; `None`: there is no chain.
+pub(crate) fn chain_of_page(context: &ControlContext) -> Option<ChainReport> {
+    let status = context.chain.borrow().clone();
+    let clock = ChainClock { now: Instant::now(), time_of: &time_of };
+    status.configured.then(|| report(&status, &[], clock))
 }
 
 /// The VIPs of the whole site.

@@ -6,7 +6,7 @@ use super::PageContext;
 use crate::control::api;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
-use crate::page::{EVENTS, PageStatus};
+use crate::page::{EVENTS, PageChain, PageStatus};
 
 /// After a state with more octets than this, memory is returned to the system.
 const LARGE_STATE: usize = 64 * 1024;
@@ -18,8 +18,10 @@ pub(super) async fn state(context: &PageContext) -> Option<Bytes> {
     let status = control::status(&context.control, &report);
     let samples = context.samples.borrow().clone();
     let history = context.control.history.borrow().newest(EVENTS);
+    let chain = control::chain_of_page(&context.control);
     let text = tokio::task::spawn_blocking(move || {
-        let page = PageStatus::new(&status, &samples, history);
+        let chain = chain.map(|chain| PageChain::new(chain, &status));
+        let page = PageStatus::new(&status, &samples, history, chain);
         serde_json::to_vec(&api::Numbered::new(page)).unwrap_or_default()
     });
     let text = text.await.ok()?;

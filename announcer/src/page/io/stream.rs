@@ -3,6 +3,7 @@
 //! Touches the clock. The state is made once for all streams. A stream sends the newest one when its client has read the one before,
 //! so a slow client delays nobody, and it keeps nothing but the newest state.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use tokio::time::sleep;
 
 use super::state::state;
 use super::{PageContext, PageServer, STREAMS};
+use crate::chain::member::MemberState;
+use crate::chain::status::ChainStatus;
 use crate::control::api::Numbered;
 use crate::control::io::serving::{self, AnswerBody, StreamEnd, StreamPieces};
 use crate::history::{Cursor, History};
@@ -27,6 +30,7 @@ pub(super) async fn publish(server: &PageServer) {
     let PageContext { control, samples, .. } = &server.context;
     let (mut samples, mut history) = (samples.clone(), control.history.clone());
     let (mut drains, mut peers) = (control.drains.clone(), control.peers.clone());
+    let mut chain = control.chain.clone();
     loop {
         if server.streams.available_permits() == STREAMS {
             server.published.send_replace(None);
@@ -37,22 +41,30 @@ pub(super) async fn publish(server: &PageServer) {
         drains.borrow_and_update();
         let mut sessions = peers.borrow_and_update().clone();
         let routers = sessions.routers();
+        let members = states(&chain.borrow_and_update());
         let began = Instant::now();
         let Some(text) = state(&server.context).await else { return };
         let event = [b"event: status\ndata: ", &*text, b"\n\n"].concat();
         server.published.send_replace(Some((began, event.into())));
         // On a host with very many VIPs, states are rarer.
         sleep(PAUSE.max(began.elapsed() * PART)).await;
+        let other_chain = async { chain.wait_for(|now| states(now) != members).await.map(drop) };
         tokio::select! {
             changed = samples.changed() => if changed.is_err() { return },
             changed = history.changed() => if changed.is_err() { return },
             changed = drains.changed() => if changed.is_err() { return },
             changed = peers.changed() => if changed.is_err() { return },
             () = sessions.routers_changed(&routers) => {}
+            changed = other_chain => if changed.is_err() { return },
             () = server.began.notified() => {}
             () = sleep(SILENCE) => {}
         }
     }
+}
+
+/// The states of the members of the chain. The rest of its state changes all the time, and no state of the page is sent for it.
+fn states(chain: &ChainStatus) -> Vec<(IpAddr, MemberState)> {
+    chain.members.iter().map(|(address, member)| (*address, member.state)).collect()
 }
 
 /// Starts a stream that holds `place`. The second value resolves when the client has read nothing for too long.

@@ -117,7 +117,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
 
-# Compares announcer with the programs of tests/bench/peers, in turns, and writes docs/benchmarks.md in a little more than an hour. The
+# Compares announcer with the programs of tests/bench/peers, in turns, and writes docs/benchmarks.md in an hour and a half. The
 # first run downloads anycast_healthchecker from PyPI. Nothing else should run on the machine during this time.
 bench: build
 	$(CARGO_BUILD) -p bench
@@ -141,8 +141,8 @@ bench-death: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --host-death $(TIMES)
 
-# Plain ECMP and the chain in turns, with four frontends in one LAN: flows that break, cost, and a flood of bogus ACKs. It takes a little
-# more than a minute a turn, and writes that section of docs/benchmarks.md alone.
+# Plain ECMP and the chain in turns, with four frontends in one LAN: flows that break, cost, and a flood of bogus ACKs. A turn takes a
+# minute and a half. It writes that section of docs/benchmarks.md alone.
 bench-chain: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --chain $(TIMES)

@@ -31,7 +31,7 @@ pub(crate) fn section(all: &ChainResults, machine: &[String]) -> String {
 fn flows(all: &ChainResults) -> String {
     let Some(first) = all.flows.first() else { return String::new() };
     let mut text = format!(
-        "\n**One of four frontends leaves (a drain) and returns**, in each run another one, under {} flows with two requests a second each and 500 new \
+        "\n**One of four frontends leaves (a drain) and returns**, each time another one, under {} flows with two requests a second each and 500 new \
          connections a second. The flows are opened again before it returns.\n\n\
          | | flows broken when it leaves | when it returns | new connections lost | runs |\n|---|---|---|---|---|\n",
         first.flows
@@ -78,8 +78,8 @@ fn flood(all: &ChainResults) -> String {
     let mut text = "\n**A flood of bogus ACKs** at the VIP, of connections that no host has, while honest clients open a new connection for each request \
                     (wrk, 64 at a time). The flood is from one thread of the same machine with real-time priority, so that it takes one processor \
                     if it is as fast as possible; the kernel handles most of the way of a packet on the processor that has sent it. \
-                    Each frontend has the budget by itself. A packet that nobody knows is forwarded four times until it is back. Processors: how busy those of the machine were, all together; processes \
-                    with a nice value are not counted.\n\n\
+                    Each frontend has the budget by itself. A packet that nobody knows is forwarded four times until it is back. Processors: how \
+                    busy those of the machine were, all together; processes with a nice value are not counted.\n\n\
                     | bogus ACKs | | sent a second | forwarded a second | processors | honest requests a second | errors |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
     for rate in FloodRate::ALL {

@@ -18,8 +18,12 @@
 //! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the
 //! top of [`daemon`].
 
+#![warn(clippy::allow_attributes_without_reason)]
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // the crate `output` prints
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")
+)]
 
 pub mod bfd;
 pub mod bgp;

@@ -307,9 +307,8 @@ fn test_packets_show_whether_the_vxlan_carries_packets() {
         send();
         let arrived = until(PATIENCE, || if counted(1) == [taken; 2] { Ok(()) } else { Err(counted(1)) });
         assert_eq!(arrived, Ok(()), "{outer:?}");
-        site.frontends[1].nft(
-            "table inet fw { chain in { type filter hook input priority 0; udp dport 4789 drop; } }",
-        );
+        site.frontends[1]
+            .nft("table inet fw { chain in { type filter hook input priority 0; udp dport 4789 drop; }\n}");
         send();
         std::thread::sleep(QUIET);
         assert_eq!(counted(0).map(|counted| counted.sent), [2; 2]);

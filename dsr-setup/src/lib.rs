@@ -13,8 +13,12 @@
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
 //! ```
+#![warn(clippy::allow_attributes_without_reason)]
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // the crate `output` prints
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")
+)]
 
 pub mod answer;
 pub mod cli;

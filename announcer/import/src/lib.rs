@@ -12,7 +12,10 @@
 //! An option cannot be ignored by mistake: [`row::read`] reports each option that its table does not have, and each option that the
 //! translation did not use.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")
+)]
 
 pub mod anycast_healthchecker;
 pub mod anycastd;

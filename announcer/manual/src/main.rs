@@ -6,7 +6,10 @@
 //! DIR/completions/{bash,zsh,fish}/…                                    from clap
 //! ```
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")
+)]
 
 mod pages;
 

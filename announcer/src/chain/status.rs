@@ -19,7 +19,7 @@ use super::heartbeat::{Facts, HeartbeatDropReason, MemberVipState};
 use super::member::MemberState;
 use super::ring::{MemberObservation, Ring};
 use super::rules::counters::ChainCounters;
-use super::test_packets::PathState;
+use super::test_packets::TestPacketState;
 use crate::model::Family;
 
 /// The order of an operator to forward nothing on this host. It is stored in the state directory.
@@ -54,9 +54,9 @@ pub struct MemberStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FamilyPath {
     /// Those of this host at the next member.
-    pub to_next: PathState,
+    pub to_next: TestPacketState,
     /// Those of other members behind the packet filter of this host.
-    pub into_this_host: PathState,
+    pub into_this_host: TestPacketState,
 }
 
 /// Whether packets arrive that are passed on.

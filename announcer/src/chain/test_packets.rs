@@ -74,7 +74,7 @@ impl TestPacketReport {
 /// What is known of the way from one member to the next.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PathState {
+pub enum TestPacketState {
     /// Nothing: too few test packets were sent or counted.
     #[default]
     Unknown,
@@ -88,39 +88,44 @@ pub enum PathState {
     Lost,
 }
 
-impl PathState {
+impl TestPacketState {
     /// All of them.
-    pub const ALL: [PathState; 5] =
-        [PathState::Unknown, PathState::Good, PathState::Changed, PathState::Stopped, PathState::Lost];
+    pub const ALL: [TestPacketState; 5] = [
+        TestPacketState::Unknown,
+        TestPacketState::Good,
+        TestPacketState::Changed,
+        TestPacketState::Stopped,
+        TestPacketState::Lost,
+    ];
 
     /// The value in JSON and metrics.
     pub fn label(self) -> &'static str {
         match self {
-            PathState::Unknown => "unknown",
-            PathState::Good => "good",
-            PathState::Changed => "changed",
-            PathState::Stopped => "stopped",
-            PathState::Lost => "lost",
+            TestPacketState::Unknown => "unknown",
+            TestPacketState::Good => "good",
+            TestPacketState::Changed => "changed",
+            TestPacketState::Stopped => "stopped",
+            TestPacketState::Lost => "lost",
         }
     }
 
     /// Whether packets that are passed on are dropped or changed.
     pub fn is_fault(self) -> bool {
         match self {
-            PathState::Unknown | PathState::Good => false,
-            PathState::Changed | PathState::Stopped | PathState::Lost => true,
+            TestPacketState::Unknown | TestPacketState::Good => false,
+            TestPacketState::Changed | TestPacketState::Stopped | TestPacketState::Lost => true,
         }
     }
 }
 
-impl fmt::Display for PathState {
+impl fmt::Display for TestPacketState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PathState::Unknown => "not known yet whether test packets arrive",
-            PathState::Good => "test packets arrive",
-            PathState::Changed => "test packets arrive with another DSCP",
-            PathState::Stopped => "test packets arrive and do not pass its packet filter",
-            PathState::Lost => "test packets do not arrive",
+            TestPacketState::Unknown => "not known yet whether test packets arrive",
+            TestPacketState::Good => "test packets arrive",
+            TestPacketState::Changed => "test packets arrive with another DSCP",
+            TestPacketState::Stopped => "test packets arrive and do not pass its packet filter",
+            TestPacketState::Lost => "test packets do not arrive",
         })
     }
 }
@@ -135,21 +140,21 @@ struct Counted {
 
 /// Judges the way to one member, or the way into this host.
 #[derive(Debug, Default, Clone)]
-pub struct PathWatch {
+pub struct TestPacketWatch {
     /// The member to whom the packets go, when the window began, and what was counted then.
     window: Option<(IpAddr, Instant, Counted)>,
-    state: PathState,
+    state: TestPacketState,
 }
 
-impl PathWatch {
+impl TestPacketWatch {
     /// What is known now.
-    pub fn state(&self) -> PathState {
+    pub fn state(&self) -> TestPacketState {
         self.state
     }
 
     /// Nothing can be judged now: nobody is next, or the next member does not live or has other VIPs.
     pub fn forget(&mut self) {
-        *self = PathWatch::default();
+        *self = TestPacketWatch::default();
     }
 
     /// Judges the way to the next member. `sent`: how many test packets our own rules have counted; `report`: what the heartbeats of the
@@ -187,7 +192,7 @@ impl PathWatch {
                 }
                 self.state = verdict(before, counted, sender);
             }
-            Some(_) | None => self.state = PathState::Unknown,
+            Some(_) | None => self.state = TestPacketState::Unknown,
         }
         self.window = Some((receiver, now, counted));
     }
@@ -202,9 +207,9 @@ enum Sender {
     Others,
 }
 
-fn verdict(before: Counted, after: Counted, sender: Sender) -> PathState {
+fn verdict(before: Counted, after: Counted, sender: Sender) -> TestPacketState {
     if after.readings.wrapping_sub(before.readings) < READINGS {
-        return PathState::Unknown;
+        return TestPacketState::Unknown;
     }
     let growth =
         |of: fn(&TestPacketCounts) -> u32| u64::from(of(&after.counts).wrapping_sub(of(&before.counts)));
@@ -215,15 +220,15 @@ fn verdict(before: Counted, after: Counted, sender: Sender) -> PathState {
         Sender::Others => arrived,
     };
     if sent < ENOUGH {
-        PathState::Unknown
+        TestPacketState::Unknown
     } else if arrived == 0 {
-        PathState::Lost
+        TestPacketState::Lost
     } else if delivered == 0 {
-        PathState::Stopped
+        TestPacketState::Stopped
     } else if changed > 0 {
-        PathState::Changed
+        TestPacketState::Changed
     } else {
-        PathState::Good
+        TestPacketState::Good
     }
 }
 
@@ -243,21 +248,21 @@ mod tests {
     fn what_both_have_counted_says_whether_packets_arrive() {
         let begin = Instant::now();
         for (sent, readings, counts, to_member, into_this_host) in [
-            (10, 4, [10, 0, 10], PathState::Good, PathState::Good),
-            (10, 4, [1, 0, 1], PathState::Good, PathState::Unknown),
-            (10, 4, [0, 0, 0], PathState::Lost, PathState::Unknown),
-            (3, 2, [0, 0, 0], PathState::Lost, PathState::Unknown),
+            (10, 4, [10, 0, 10], TestPacketState::Good, TestPacketState::Good),
+            (10, 4, [1, 0, 1], TestPacketState::Good, TestPacketState::Unknown),
+            (10, 4, [0, 0, 0], TestPacketState::Lost, TestPacketState::Unknown),
+            (3, 2, [0, 0, 0], TestPacketState::Lost, TestPacketState::Unknown),
             // Too few were sent, or the member has not read its counters.
-            (2, 4, [0, 0, 0], PathState::Unknown, PathState::Unknown),
-            (10, 1, [0, 0, 0], PathState::Unknown, PathState::Unknown),
-            (10, 4, [10, 0, 0], PathState::Stopped, PathState::Stopped),
-            (10, 4, [10, 10, 0], PathState::Stopped, PathState::Stopped),
-            (10, 4, [10, 1, 10], PathState::Changed, PathState::Changed),
+            (2, 4, [0, 0, 0], TestPacketState::Unknown, TestPacketState::Unknown),
+            (10, 1, [0, 0, 0], TestPacketState::Unknown, TestPacketState::Unknown),
+            (10, 4, [10, 0, 0], TestPacketState::Stopped, TestPacketState::Stopped),
+            (10, 4, [10, 10, 0], TestPacketState::Stopped, TestPacketState::Stopped),
+            (10, 4, [10, 1, 10], TestPacketState::Changed, TestPacketState::Changed),
         ] {
             // The numbers wrap.
             for first in [7, u32::MAX - 1] {
-                let mut to = PathWatch::default();
-                let mut into = PathWatch::default();
+                let mut to = TestPacketWatch::default();
+                let mut into = TestPacketWatch::default();
                 let after = counts.map(|count| first.wrapping_add(count));
                 for (at, readings, counts) in [(Duration::ZERO, 0, [first; 3]), (WINDOW, readings, after)] {
                     let report = report(1 + readings, counts);
@@ -277,35 +282,36 @@ mod tests {
     #[test]
     fn a_judgement_holds_until_the_next_one() {
         let begin = Instant::now();
-        let mut watch = PathWatch::default();
+        let mut watch = TestPacketWatch::default();
         let mut at = |seconds: u64, next: u8, sent, arrived| {
             let next = IpAddr::from([10, 0, 1, next]);
             let report = report(1 + u32::try_from(seconds).unwrap(), [arrived, 0, arrived]);
             watch.to_member(next, sent, &report, Family::V4, begin + Duration::from_secs(seconds));
             watch.state()
         };
-        assert_eq!(at(0, 12, 0, 0), PathState::Unknown);
-        assert_eq!(at(19, 12, 9, 0), PathState::Unknown);
-        assert_eq!(at(20, 12, 10, 0), PathState::Lost);
-        assert_eq!(at(39, 12, 19, 9), PathState::Lost);
-        assert_eq!(at(40, 12, 20, 10), PathState::Good);
-        assert_eq!(at(59, 12, 29, 10), PathState::Good);
-        assert_eq!(at(59, 13, 29, 10), PathState::Unknown, "another member");
-        assert_eq!(at(78, 13, 39, 10), PathState::Unknown);
-        assert_eq!(at(79, 13, 39, 10), PathState::Lost);
+        assert_eq!(at(0, 12, 0, 0), TestPacketState::Unknown);
+        assert_eq!(at(19, 12, 9, 0), TestPacketState::Unknown);
+        assert_eq!(at(20, 12, 10, 0), TestPacketState::Lost);
+        assert_eq!(at(39, 12, 19, 9), TestPacketState::Lost);
+        assert_eq!(at(40, 12, 20, 10), TestPacketState::Good);
+        assert_eq!(at(59, 12, 29, 10), TestPacketState::Good);
+        assert_eq!(at(59, 13, 29, 10), TestPacketState::Unknown, "another member");
+        assert_eq!(at(78, 13, 39, 10), TestPacketState::Unknown);
+        assert_eq!(at(79, 13, 39, 10), TestPacketState::Lost);
         // Its table was made again.
-        assert_eq!(at(99, 13, 49, 2), PathState::Good);
+        assert_eq!(at(99, 13, 49, 2), TestPacketState::Good);
         watch.to_member(NEXT, 60, &TestPacketReport::default(), Family::V4, begin + WINDOW * 9);
-        assert_eq!(watch.state(), PathState::Unknown, "the member has read no counters");
+        assert_eq!(watch.state(), TestPacketState::Unknown, "the member has read no counters");
         watch.forget();
-        assert_eq!(watch.state(), PathState::Unknown);
+        assert_eq!(watch.state(), TestPacketState::Unknown);
     }
 
     #[test]
     fn every_state_has_its_label_and_its_words() {
         let labels: std::collections::BTreeSet<_> =
-            PathState::ALL.iter().map(|state| state.label()).collect();
-        let words: std::collections::BTreeSet<_> = PathState::ALL.iter().map(ToString::to_string).collect();
+            TestPacketState::ALL.iter().map(|state| state.label()).collect();
+        let words: std::collections::BTreeSet<_> =
+            TestPacketState::ALL.iter().map(ToString::to_string).collect();
         assert_eq!((labels.len(), words.len()), (5, 5));
     }
 }

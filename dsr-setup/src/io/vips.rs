@@ -349,7 +349,10 @@ pub(super) fn request_error(error: rtnetlink::Error) -> Error {
 }
 
 /// The kernel's errno. Other errors have texts that are only for programmers.
-#[allow(clippy::wildcard_enum_match_arm, reason = "the other errors belong to requests that are not made here")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other errors belong to requests that are not made here"
+)]
 fn io(error: &rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(error) => error.to_io(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::chain::heartbeat::{Families, MemberPresence};
 use crate::chain::ring::Own;
-use crate::chain::test_packets::PathState::{Changed, Good, Lost, Stopped, Unknown};
+use crate::chain::test_packets::TestPacketState::{Changed, Good, Lost, Stopped, Unknown};
 
 fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 1, last])

@@ -9,7 +9,7 @@ use super::{ChainStatus, FamilyPath, MemberStatus, OffOrder};
 use crate::chain::contact::ContactReport;
 use crate::chain::heartbeat::{HeartbeatDropReason, MemberPresence};
 use crate::chain::member::MemberState;
-use crate::chain::test_packets::PathState;
+use crate::chain::test_packets::TestPacketState;
 use crate::model::Family;
 
 impl ChainStatus {
@@ -91,14 +91,14 @@ impl ChainStatus {
             let FamilyPath { to_next, into_this_host } = self.paths.of(family);
             if let Some(next) = self.ring.forwarding(family).map(|forwarding| forwarding.next) {
                 let why = match to_next {
-                    PathState::Unknown | PathState::Good => None,
-                    PathState::Lost => Some(
+                    TestPacketState::Unknown | TestPacketState::Good => None,
+                    TestPacketState::Lost => Some(
                         "do not arrive there, so flows that are passed on break: a packet filter on this host, between both or on the member may drop packets for the VIPs that have a client's source and a mark in the DSCP",
                     ),
-                    PathState::Stopped => Some(
+                    TestPacketState::Stopped => Some(
                         "arrive there and do not reach its stack, so flows that are passed on break: its packet filter or `rp_filter` may drop them, or it does not have the VIP",
                     ),
-                    PathState::Changed => Some(
+                    TestPacketState::Changed => Some(
                         "arrive there with another DSCP: a switch or a packet filter changes it, so packets that are passed on lose their mark",
                     ),
                 };
@@ -106,11 +106,11 @@ impl ChainStatus {
                     .extend(why.map(|why| format!("chain: {family} test packets to member {next} {why}")));
             }
             let why = match into_this_host {
-                PathState::Unknown | PathState::Good | PathState::Lost => None,
-                PathState::Stopped => {
+                TestPacketState::Unknown | TestPacketState::Good | TestPacketState::Lost => None,
+                TestPacketState::Stopped => {
                     Some("do not reach its stack: its packet filter or `rp_filter` may drop them")
                 }
-                PathState::Changed => {
+                TestPacketState::Changed => {
                     Some("have another DSCP than they were sent with: a switch or a packet filter changes it")
                 }
             };

@@ -12,7 +12,7 @@ use super::MetricsWriter;
 use crate::chain::heartbeat::HeartbeatDropReason;
 use crate::chain::member::MemberState;
 use crate::chain::rules::counters::ChainCounters;
-use crate::chain::test_packets::PathState;
+use crate::chain::test_packets::TestPacketState;
 use crate::model::Family;
 
 /// The families, and their labels.
@@ -66,7 +66,7 @@ impl Scrape {
             let with_next = FAMILIES.iter().filter(|(family, _)| chain.ring.forwarding(*family).is_some());
             with_next.into_iter().try_for_each(|(family, label)| {
                 let state = chain.paths.of(*family).to_next;
-                PathState::ALL
+                TestPacketState::ALL
                     .iter()
                     .try_for_each(|one| rows.row(&[label, one.label()], u64::from(*one == state)))
             })

@@ -16,7 +16,7 @@ use crate::chain::ring::Ring;
 use crate::chain::rules::counters::TestPacketCounters;
 use crate::chain::rules::others::{DroppingChain, dropping_chains};
 use crate::chain::status::{FamilyPath, PathStatus};
-use crate::chain::test_packets::{INTERVAL, PathState, PathWatch, TestPacketReport};
+use crate::chain::test_packets::{INTERVAL, TestPacketReport, TestPacketState, TestPacketWatch};
 use crate::model::Family;
 
 /// How often the tables of others are read while packets or heartbeats do not arrive.
@@ -41,8 +41,8 @@ pub(super) struct PathInput<'a> {
 /// What is known of the way to the next member and into this host, for one family.
 #[derive(Default)]
 struct Watches {
-    to_next: PathWatch,
-    into_this_host: PathWatch,
+    to_next: TestPacketWatch,
+    into_this_host: TestPacketWatch,
 }
 
 #[derive(Default)]
@@ -94,7 +94,8 @@ impl PathKeeper {
     /// Looks for packet filters of this host, if packets or heartbeats do not arrive.
     async fn look(&mut self, input: &PathInput<'_>, now: Instant) {
         let faulty = |watches: &Watches| {
-            let here = matches!(watches.into_this_host.state(), PathState::Stopped | PathState::Changed);
+            let here =
+                matches!(watches.into_this_host.state(), TestPacketState::Stopped | TestPacketState::Changed);
             here || watches.to_next.state().is_fault()
         };
         let unheard = input.members.members.values().any(|member| {
@@ -145,7 +146,12 @@ fn report_of<'a>(input: &PathInput<'a>, next: IpAddr) -> Option<&'a TestPacketRe
     judged.then_some(&member.test_packets)
 }
 
-fn log(family: Family, next: IpAddr, before: (PathState, PathState), after: (PathState, PathState)) {
+fn log(
+    family: Family,
+    next: IpAddr,
+    before: (TestPacketState, TestPacketState),
+    after: (TestPacketState, TestPacketState),
+) {
     if before.0 != after.0 {
         let (before, state) = (before.0.label(), after.0.label());
         if after.0.is_fault() {

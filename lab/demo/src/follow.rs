@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use lab::flows::Control;
 use scene::fib::Change;
 use scene::wire::{Message, between};
 use scene::{FRONTENDS, ROUTERS, address};
 
+use crate::flows::broken;
 use crate::script::{Logs, VIP};
 use crate::view::{EventKind, View};
 
@@ -20,6 +22,8 @@ pub(crate) struct LogFollower {
     wire: Vec<usize>,
     fib: Vec<usize>,
     buckets: usize,
+    /// The long-lived connections, from when they are open.
+    pub(crate) flows: Option<Control>,
 }
 
 impl LogFollower {
@@ -27,7 +31,7 @@ impl LogFollower {
     pub(crate) fn new(logs: Logs) -> LogFollower {
         let wire = logs.wire.iter().map(scene::log::Log::count).collect();
         let fib = logs.fib.iter().map(scene::log::Log::count).collect();
-        LogFollower { logs, wire, fib, buckets: 0 }
+        LogFollower { logs, wire, fib, buckets: 0, flows: None }
     }
 
     /// Reads the new entries, and passes them to the view.
@@ -53,6 +57,9 @@ impl LogFollower {
         let full = self.logs.buckets.skip(self.buckets);
         self.buckets += full.len();
         full.iter().for_each(|bucket| view.requests(bucket));
+        if let Some(flows) = &self.flows {
+            view.flows_broken(broken(&flows.report()));
+        }
         view.settle();
     }
 }

@@ -4,6 +4,7 @@
 //! script   a thread: brings the lab up, breaks and mends it step by step ──ScriptEvent──┐ mpsc
 //! signals  a thread: SIGINT, SIGTERM, SIGHUP ───────────────────────────────────────────┤
 //! main     follows the routers' and the load's logs, draws; ends the lab ←──────────────┘
+//! flows    the chain of the frontends, and the long-lived connections that it keeps
 //! view     pure: what is known -> lines         screen   lines -> a terminal, or a pipe
 //! ```
 //!
@@ -12,6 +13,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
 #![allow(clippy::wildcard_enum_match_arm)] // errors of the lab grow
 
+mod flows;
 mod follow;
 mod screen;
 mod script;
@@ -135,6 +137,9 @@ fn watch(
             Ok(Input::Script(event)) => {
                 if let ScriptEvent::Serving(logs) = &event {
                     follow = Some(LogFollower::new(logs.clone()));
+                }
+                if let (ScriptEvent::FlowsOpen(control), Some(follow)) = (&event, &mut follow) {
+                    follow.flows = Some(control.clone());
                 }
                 view.handle(event);
             }

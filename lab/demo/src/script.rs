@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::flows::Control;
 use lab::load::{Bucket, Counts};
 use lab::{Cancel, Lab, Options};
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +20,8 @@ use scene::log::{Log, Mark};
 use scene::wire::Message;
 use scene::{FRONTENDS, Figures, Scene, VIPS, server, topology};
 use until::until;
+
+use crate::flows::{self, Flows};
 
 /// The VIP of the requests.
 pub(crate) const VIP: &str = VIPS[0];
@@ -57,6 +60,10 @@ pub(crate) enum ScriptEvent {
     },
     /// The step is over, with these results.
     Over(Row),
+    /// Long-lived connections are open.
+    FlowsOpen(Control),
+    /// They have ended, and this many had broken before.
+    FlowsEnded(usize),
 }
 
 /// The logs that the main thread follows. Other threads write them.
@@ -102,6 +109,8 @@ pub(crate) struct Step {
     pub(crate) what: &'static str,
     /// The state of the frontend after it.
     pub(crate) then: FrontendState,
+    /// Whether long-lived connections go on during the step. Those of a server or a host that ends would break.
+    flows: bool,
     /// Executes the step's action. It calls the last argument immediately before the action, where the measurement starts.
     act: fn(&Scene, &str, &dyn Fn()) -> Result<()>,
 }
@@ -112,13 +121,44 @@ pub(crate) const STEPS: &[Step] = &[
         frontend: "fe1",
         what: "kill -9 of every nginx process",
         then: FrontendState::Crashed,
+        flows: false,
         act: crash,
     },
-    Step { frontend: "fe1", what: "nginx started again", then: FrontendState::Serves, act: web_start },
-    Step { frontend: "fe2", what: "announcer drain www", then: FrontendState::Drained, act: drain },
-    Step { frontend: "fe2", what: "announcer undrain www", then: FrontendState::Serves, act: undrain },
-    Step { frontend: "fe3", what: "announcer stopped (SIGTERM)", then: FrontendState::Stopped, act: stop },
-    Step { frontend: "fe3", what: "announcer started again", then: FrontendState::Serves, act: start },
+    Step {
+        frontend: "fe1",
+        what: "nginx started again",
+        then: FrontendState::Serves,
+        flows: false,
+        act: web_start,
+    },
+    Step {
+        frontend: "fe2",
+        what: "announcer drain www",
+        then: FrontendState::Drained,
+        flows: true,
+        act: drain,
+    },
+    Step {
+        frontend: "fe2",
+        what: "announcer undrain www",
+        then: FrontendState::Serves,
+        flows: true,
+        act: undrain,
+    },
+    Step {
+        frontend: "fe3",
+        what: "announcer stopped (SIGTERM)",
+        then: FrontendState::Stopped,
+        flows: false,
+        act: stop,
+    },
+    Step {
+        frontend: "fe3",
+        what: "announcer started again",
+        then: FrontendState::Serves,
+        flows: false,
+        act: start,
+    },
 ];
 
 /// Kills every process of the web server.
@@ -178,6 +218,7 @@ pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(ScriptEvent)) -> R
 
 /// Sends requests and executes every step.
 fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(ScriptEvent)) -> Result<()> {
+    flows::switch_chain_on(scene)?;
     let buckets: Log<Bucket> = Log::default();
     let over = Arc::new(AtomicBool::new(false));
     let load = scene.load_live(VIP, RATE, Duration::from_secs(600), {
@@ -195,10 +236,22 @@ fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     }));
     thread::sleep(pace.first);
     shares(&buckets, &FRONTENDS).context("before the first step")?;
+    let mut flows = None;
     for (index, step) in STEPS.iter().enumerate() {
+        if step.flows && flows.is_none() {
+            let opened = Flows::open(scene)?;
+            say(ScriptEvent::FlowsOpen(opened.control.clone()));
+            flows = Some(opened);
+        }
         let row = play_step(scene, index, step, &buckets, pace, say)
             .with_context(|| format!("{}: {}", step.frontend, step.what))?;
         say(ScriptEvent::Over(row));
+        let go_on = STEPS.get(index + 1).is_some_and(|next| next.flows);
+        if let Some(flows) = flows.take_if(|_| !go_on) {
+            let broken = flows.close()?;
+            say(ScriptEvent::FlowsEnded(broken));
+            ensure!(broken == 0, "{broken} long-lived connections broke");
+        }
     }
     over.store(true, Ordering::Relaxed);
     load.report().map(drop)

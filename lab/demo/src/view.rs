@@ -9,6 +9,7 @@ use lab::load::{BUCKET, Bucket, Counts};
 use scene::wire::between;
 use scene::{FRONTENDS, Figures, ROUTERS, server};
 
+use crate::flows::FLOWS;
 use crate::script::{FrontendState, RATE, Row, STEPS, ScriptEvent, VIP};
 
 /// The smallest width of a terminal for a picture, in columns.
@@ -85,6 +86,8 @@ pub(crate) struct View {
     recent: VecDeque<Bucket>,
     /// The requests that were lost since the start.
     lost: u64,
+    /// How many long-lived connections have broken; `None`: they were not opened yet.
+    broken: Option<usize>,
     /// When the action of the last step began.
     cause: Option<SystemTime>,
     /// How many steps have begun.
@@ -115,6 +118,7 @@ impl View {
             in_fib: [[true; 2]; 3],
             recent: VecDeque::new(),
             lost: 0,
+            broken: None,
             cause: None,
             begun: 0,
             rows: Vec::new(),
@@ -179,7 +183,19 @@ impl View {
                 }
                 self.rows.push(row);
             }
+            ScriptEvent::FlowsOpen(_) => self.flows_broken(0),
+            ScriptEvent::FlowsEnded(broken) => {
+                self.flows_broken(broken);
+                let style = if broken == 0 { Style::Green } else { Style::Red };
+                let text = format!("{:24}{FLOWS} long-lived connections: {broken} broke", "");
+                self.lines.push(Line::of(style, text));
+            }
         }
+    }
+
+    /// Sets how many long-lived connections have broken so far.
+    pub(crate) fn flows_broken(&mut self, broken: usize) {
+        self.broken = Some(broken);
     }
 
     /// Adds an event; it is shown at the next [`View::settle`].
@@ -277,8 +293,9 @@ impl View {
                 "end of the link (tcpdump), and the change in its kernel (rtnetlink). announcer notices a",
                 "crash when no socket listens: it asks the kernel every few milliseconds. A return needs",
                 "2 probes that pass, 100 ms apart here.",
-                "Lost: connections that the dead server refused, and connections that moved to another",
-                "frontend when the routes changed, which resets connections that it does not know.",
+                "Lost: connections that the killed server had accepted. The frontends pass packets of",
+                "connections that they do not know on to each other ([chain]): the others go on when the",
+                "routes change, and so do long-lived ones while a frontend is drained and returns.",
             ];
             lines.extend(note.map(|text| Line::of(Style::Dim, format!(" {text}"))));
             lines.push(Line::of(Style::Green, " Every step had the expected result; the lab was removed."));
@@ -309,6 +326,11 @@ impl View {
         let lost = if self.lost == 0 { Style::Dim } else { Style::Plain };
         let text = format!("{RATE} new connections a second to {VIP}; {} lost so far", self.lost);
         lines.push(Line::of(lost, format!(" {text}")));
+        lines.push(match self.broken {
+            None => Line::of(Style::Dim, " long-lived connections will be opened before fe2 is drained"),
+            Some(0) => Line::of(Style::Dim, format!(" {FLOWS} long-lived connections; 0 broke")),
+            Some(broken) => Line::of(Style::Red, format!(" {FLOWS} long-lived connections; {broken} broke")),
+        });
         lines
     }
 

@@ -280,6 +280,18 @@ fn compare_with_readme(output: &str) -> Result<()> {
     let readme = fs::read_to_string(root.join("README.md"))?;
     let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
     ensure!(readme.contains(&sentence), "README does not say what docs/demo.svg shows: {sentence}");
+    const NONE_BROKE: &str = " long-lived connections: 0 broke";
+    let flows = |text: &str| {
+        let line = text.lines().find_map(|line| line.split_once(NONE_BROKE))?;
+        Some(line.0.rsplit(|c: char| !c.is_ascii_digit()).next()?.to_owned())
+    };
+    let number = flows(output).context("the demo does not say how many long-lived connections broke")?;
+    ensure!(
+        flows(&svg).as_deref() == Some(number.as_str()),
+        "docs/demo.svg has another line{NONE_BROKE}; {AGAIN}"
+    );
+    let sentence = format!("while {number} long-lived connections go on");
+    ensure!(readme.contains(&sentence), "README does not say: {sentence}");
     Ok(())
 }
 

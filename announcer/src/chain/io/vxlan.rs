@@ -1,7 +1,8 @@
 //! The VXLAN device, where members are not on one LAN (RFC 7348).
 //!
 //! Touches rtnetlink. It has no multicast group and learns nothing: each member has a fixed entry in the forwarding database, and fixed
-//! neighbours. A device that is as wanted is left as it is, so that flows go on when the daemon starts again.
+//! neighbours. A device that is as wanted is left as it is, so that flows go on when the daemon starts again. What belongs to members that
+//! have left the list is removed.
 //!
 //! Packets of clients arrive on it, and the routes to the clients are not over it, so its own `rp_filter` is loose. The kernel takes the
 //! larger value of the device and of `all`, so this is right whatever `all` is, and no other device changes.
@@ -10,13 +11,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressScope};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVxlan, LinkAttribute,
     LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
-use netlink_packet_route::route::RouteScope;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 use tracing::debug;
@@ -121,7 +125,68 @@ pub async fn make(settings: &VxlanSettings) -> io::Result<u32> {
         }
         other => other?,
     }
+    remove_others(handle, index, &settings.members).await?;
     Ok(index)
+}
+
+/// The destination of a member in the entries of a family.
+type DestinationOf = fn(IpAddr) -> NeighbourAddress;
+
+/// Removes what belongs to members that are no longer in the list: entries of the forwarding database, routes and fixed neighbours. A
+/// member with another address has another Ethernet address too, so its former one is among them.
+async fn remove_others(handle: &Handle, index: u32, members: &[IpAddr]) -> io::Result<()> {
+    let families: [(AddressFamily, DestinationOf); 3] = [
+        (AddressFamily::Bridge, |member| NeighbourAddress::Other(octets(member))),
+        (AddressFamily::Inet, |member| NeighbourAddress::Inet(next_hop_v4(member))),
+        (AddressFamily::Inet6, |member| NeighbourAddress::Inet6(link_local(member))),
+    ];
+    for (family, destination) in families {
+        let known = |entry: &NeighbourMessage| {
+            members.iter().any(|member| {
+                let mac = NeighbourAttribute::LinkLayerAddress(ethernet(*member).to_vec());
+                let destination = NeighbourAttribute::Destination(destination(*member));
+                entry.attributes.contains(&mac) && entry.attributes.contains(&destination)
+            })
+        };
+        let dump = handle.neighbours().get().set_address_family(family).execute();
+        let entries: Vec<NeighbourMessage> = dump.try_collect().await.map_err(failed)?;
+        let ours = entries
+            .into_iter()
+            .filter(|entry| entry.header.ifindex == index && entry.header.state == NeighbourState::Permanent);
+        for entry in ours.filter(|entry| !known(entry)) {
+            ignore_missing(handle.neighbours().del(entry).execute().await)?;
+        }
+    }
+    let routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let routes: Vec<RouteMessage> = routes.try_collect().await.map_err(failed)?;
+    let wanted = |route: &RouteMessage| {
+        let has = |to| route.attributes.contains(&RouteAttribute::Destination(RouteAddress::Inet(to)));
+        members.iter().any(|member| has(next_hop_v4(*member)))
+    };
+    for route in routes {
+        let here = route.attributes.contains(&RouteAttribute::Oif(index));
+        // The kernel's own route to the address of the device is in the table `local`.
+        if here && route.header.kind == RouteType::Unicast && !wanted(&route) {
+            ignore_missing(handle.route().del(route).execute().await)?;
+        }
+    }
+    Ok(())
+}
+
+/// An address as the forwarding database has it.
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// What somebody else has removed meanwhile is no error.
+fn ignore_missing(removed: Result<(), rtnetlink::Error>) -> io::Result<()> {
+    match removed.map_err(failed) {
+        Err(error) if [Some(libc::ENOENT), Some(libc::ESRCH)].contains(&error.raw_os_error()) => Ok(()),
+        other => other,
+    }
 }
 
 /// The link-local address of this host, and those of the members as neighbours.

@@ -1,11 +1,13 @@
 //! Up to 32 hosts with a chain on a virtual clock: heartbeats with loss, delay, copies and another order; hosts that lose power, start,
-//! stop and leave; daemons that die and begin again; partitions; lists that differ. Packets walk over the hosts by the rules that each of
+//! stop and leave; daemons that die and begin again, also two at once; lists that change host by host; partitions; lists that differ for good. Packets walk over the hosts by the rules that each of
 //! them has installed. At every step of every seed, these properties are checked:
 //!
-//! - Every packet ends after at most 32 hops, whatever the hosts know.
+//! - Every packet ends after at most 32 hops, whatever the hosts know; unless a host that was off is started with a list that lacks a host
+//!   whose rules forward to it. It cannot believe the marks of a host that it has never known, and the TTL ends the packet.
 //! - While one heartbeat of three arrives, a living owner is reached, except for the time of a repair after a host lost power: 3 heartbeats,
 //!   three delays, and the time of two installations. Starts, stops, leaving, and restarts of daemons need no such time.
 //! - While one heartbeat of three arrives, no host that lives and has its rules is dropped.
+//! - New rules pass over no member that lives, also if its daemon is dead.
 //! - A host that announces is in the ring of every other host, and has them in its own.
 //! - A heartbeat counts once at most, and never after it has become old. Somebody without the key records them, holds some back, and sends
 //!   them again.
@@ -33,7 +35,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use announcer::chain::ring::Leaving;
-use host::{Effect, Host, World, address, index};
+use host::{Effect, Host, HostSet, World, address, index};
 use network::Network;
 use oracle::{Checks, LEAST_OFF, Oracle};
 use seeds::RunCounts;
@@ -43,13 +45,16 @@ const USUAL: u64 = 100;
 
 #[test]
 fn every_packet_ends_and_living_owners_are_reached() {
-    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else { return };
+    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else {
+        return;
+    };
     // The checks are only useful if enough events happened. Packets are sent when something has changed, so many fall into a repair.
     let Checks { reached, forwarded, nobody, repairing, outdated, .. } = sum.checks;
     assert!(reached > 100 * seeds && forwarded > 80 * seeds && nobody > 20 * seeds, "{sum:?}");
     assert!(reached > repairing + outdated, "{sum:?}");
     assert!(sum.announced > 2 * seeds && sum.crashes > seeds / 4 && sum.left > seeds / 4, "{sum:?}");
     assert!(sum.restarts > seeds / 4 && sum.repairs > seeds / 10, "{sum:?}");
+    assert!(sum.both_dead > seeds / 4 && sum.changes > seeds / 8, "{sum:?}");
 }
 
 /// Counters of what happened in all runs.
@@ -64,6 +69,9 @@ struct EventCounts {
     restarts: u64,
     /// Hosts that were found dead.
     repairs: u64,
+    /// How often the daemons of two hosts died at once, and how often a change of the lists began.
+    both_dead: u64,
+    changes: u64,
     /// Events of all kinds.
     events: u64,
     /// Virtual time.
@@ -79,12 +87,15 @@ impl RunCounts for EventCounts {
         self.checks.repairing += other.checks.repairing;
         self.checks.outdated += other.checks.outdated;
         self.checks.unreached += other.checks.unreached;
+        self.checks.strangers += other.checks.strangers;
         self.checks.hops = self.checks.hops.max(other.checks.hops);
         self.announced += other.announced;
         self.crashes += other.crashes;
         self.left += other.left;
         self.restarts += other.restarts;
         self.repairs += other.repairs;
+        self.both_dead += other.both_dead;
+        self.changes += other.changes;
         self.events += other.events;
         self.lived += other.lived;
     }
@@ -103,6 +114,8 @@ struct Simulation {
     /// Whether one heartbeat of three arrives, all lists are equal, and there are no partitions: then every property holds.
     orderly: bool,
     oracle: Oracle,
+    /// The list that every host has, or will have after the present change.
+    list: Vec<IpAddr>,
     sum: EventCounts,
     trace: bool,
 }
@@ -129,7 +142,8 @@ impl Simulation {
             off_until: vec![now; count],
             starts: 0,
             orderly,
-            oracle: Oracle::new(orderly, now),
+            oracle: Oracle::new(orderly, HostSet::of(0..count), now),
+            list: (0..count).map(address).collect(),
             sum: EventCounts::default(),
             luck,
             trace,
@@ -213,6 +227,10 @@ impl Simulation {
                     self.sum.repairs += u64::from(!member.powered);
                     self.oracle.dropped(host, member, self.now);
                 }
+                Effect::PassedOver(member) => {
+                    let member = &self.hosts[index(member)];
+                    self.oracle.passed_over(&self.hosts[host], member, self.now);
+                }
             }
         }
     }
@@ -221,12 +239,17 @@ impl Simulation {
         if self.hosts[host].daemon.is_some() || self.now < self.off_until[host] {
             return;
         }
+        // A host that has no rules starts when it is in every list, and when no change is in progress: it knows nothing of an earlier list.
+        let changing = !self.oracle.listed.has(host) || self.hosts.iter().any(|host| self.lacks_list(host));
+        if self.orderly && self.hosts[host].rules.is_none() && changing {
+            return;
+        }
         self.starts += 1;
         let number = self.starts;
         self.say(&format!("host {host} starts"));
         if self.hosts[host].rules.is_some() {
             self.sum.restarts += 1;
-            self.oracle.restarted(&self.hosts, self.now);
+            self.oracle.restarted(host, &self.hosts, self.now);
             self.hosts[host].restarted = Some(self.now);
         }
         self.powered[host] = true;
@@ -237,7 +260,7 @@ impl Simulation {
     fn befall(&mut self) {
         let host = self.luck.usize(..self.hosts.len());
         let (powered, lives) = (self.hosts[host].powered, self.hosts[host].daemon.is_some());
-        match self.luck.u8(..14) {
+        match self.luck.u8(..16) {
             0 | 1 if powered => {
                 self.say(&format!("host {host} loses power"));
                 if self.hosts[host].rules.is_some() {
@@ -249,10 +272,7 @@ impl Simulation {
                 self.off_until[host] = self.now + LEAST_OFF;
             }
             2 | 3 if lives && self.hosts[host].rules.is_some() => {
-                self.say(&format!("the daemon of host {host} dies"));
-                self.hosts[host].daemon = None;
-                self.hosts[host].down = Some(self.now);
-                self.hosts[host].changed = true;
+                self.kill_daemon(host);
             }
             4 | 5 if lives => {
                 self.say(&format!("host {host} stops"));
@@ -278,6 +298,8 @@ impl Simulation {
                 let list = self.list();
                 self.act(host, |host, world| host.reload(list, world));
             }
+            8 | 12 | 13 => self.change_lists(),
+            14 | 15 => self.two_daemons_die(),
             9 | 10 => {
                 for _ in 0..self.luck.u8(1..6) {
                     self.network.replay(self.now, &mut self.luck);
@@ -286,6 +308,81 @@ impl Simulation {
             _ => self.start(host),
         }
         self.check();
+    }
+
+    fn kill_daemon(&mut self, host: usize) {
+        self.say(&format!("the daemon of host {host} dies"));
+        self.hosts[host].died_leaving = self.hosts[host].has_left();
+        self.hosts[host].daemon = None;
+        self.hosts[host].down = Some(self.now);
+        self.hosts[host].changed = true;
+    }
+
+    /// The daemons of two hosts die at once, and one of them begins while the other is dead.
+    fn two_daemons_die(&mut self) {
+        let lives = |host: &&Host| host.daemon.is_some() && host.rules.is_some();
+        let mut living: Vec<usize> = self.hosts.iter().filter(lives).map(|host| host.index).collect();
+        self.luck.shuffle(&mut living);
+        let [first, second, ..] = living[..] else { return };
+        self.sum.both_dead += 1;
+        self.kill_daemon(first);
+        self.kill_daemon(second);
+        let pause = 1 << self.luck.u32(3..11);
+        self.live(pause);
+        self.start(first);
+        let pause = 1 << self.luck.u32(3..11);
+        self.live(pause);
+    }
+
+    /// One host gets the new list; or a change begins, which adds a host or removes one.
+    fn change_lists(&mut self) {
+        if self.hosts.iter().all(|host| !self.lacks_list(host)) {
+            let member = address(self.luck.usize(..self.hosts.len()));
+            let mut list = self.list.clone();
+            if list.contains(&member) {
+                list.retain(|other| *other != member);
+            } else {
+                list.push(member);
+            }
+            if list.len() < 2 {
+                return;
+            }
+            self.sum.changes += 1;
+            if list.len() < self.list.len() {
+                self.oracle.listed = HostSet::of(list.iter().map(|member| index(*member)));
+            }
+            self.luck.shuffle(&mut list);
+            self.say(&format!(
+                "a new list: {:?}",
+                list.iter().map(|member| index(*member)).collect::<Vec<_>>()
+            ));
+            self.list = list;
+        }
+        let waiting = self.hosts.iter().filter(|host| self.lacks_list(host) && host.list != self.list);
+        let waiting: Vec<usize> = waiting.map(|host| host.index).collect();
+        let count = self.luck.usize(..=waiting.len());
+        for _ in 0..count {
+            let host = waiting[self.luck.usize(..waiting.len())];
+            self.reload(host);
+            let pause = self.luck.u64(..50);
+            self.live(pause);
+        }
+        if self.hosts.iter().all(|host| !self.lacks_list(host)) {
+            self.oracle.changed_lists = self.now;
+            self.oracle.listed = HostSet::of(self.list.iter().map(|member| index(*member)));
+        }
+    }
+
+    /// Whether a host has another list than it will have, or its daemon is dead and its rules may know another one.
+    fn lacks_list(&self, host: &Host) -> bool {
+        let differs = host.list != self.list || host.down.is_some() && host.rules.is_some();
+        differs && (self.list.contains(&host.own()) || host.daemon.is_some() && !host.has_left())
+    }
+
+    fn reload(&mut self, host: usize) {
+        let list = self.list.clone();
+        self.say(&format!("host {host} gets the list"));
+        self.act(host, |host, world| host.reload(list, world));
     }
 
     /// Some of the hosts, in any order.
@@ -304,14 +401,14 @@ impl Simulation {
         self.network.sides.fill(false);
         self.network.loss = 0;
         self.say("no more faults");
-        let all: Vec<IpAddr> = (0..self.hosts.len()).map(address).collect();
         for host in 0..self.hosts.len() {
             if self.hosts[host].powered && self.hosts[host].rules.is_some() {
                 self.start(host);
             }
-            let list = all.clone();
-            self.act(host, |host, world| host.reload(list, world));
+            self.reload(host);
         }
+        self.oracle.changed_lists = self.now;
+        self.oracle.listed = HostSet::of(self.list.iter().map(|member| index(*member)));
         for _ in 0..8 {
             self.live(500);
             for _ in 0..4 {

@@ -45,7 +45,9 @@ const USUAL: u64 = 2000;
 
 #[test]
 fn two_machines_keep_their_promises_whatever_happens() {
-    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else { return };
+    let Some((seeds, sum)) = seeds::run(USUAL, |seed, trace| Simulation::new(seed, trace).run()) else {
+        return;
+    };
     // The checks are only useful if enough events happened.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
     assert!(sum.taken_over > seeds / 4, "{sum:?}");

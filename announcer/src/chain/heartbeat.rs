@@ -170,7 +170,7 @@ impl MemberPresence {
 }
 
 /// The addresses at which the sender takes forwarded packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NextHops {
     /// For IPv4 packets.
     pub v4: Option<Ipv4Addr>,

@@ -14,7 +14,7 @@ pub mod nft;
 pub mod test_packets;
 pub mod vxlan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::chain::guard::{CapacityNeed, SaidVips};
 use crate::chain::heartbeat::{
     AboutReceiver, Facts, HeartbeatDropReason, Intent, IntentAnswer, IntentKind, Keys, MemberVipState,
 };
+use crate::chain::member::Said;
 use crate::chain::ring::MemberObservation;
 use crate::chain::status::OffOrder;
 use crate::chain::test_packets::TestPacketReport;
@@ -184,6 +185,8 @@ pub struct HeartbeatContent {
     pub intent: Option<Intent>,
     /// The answers to the intents of the others.
     pub answers: BTreeMap<IpAddr, IntentAnswer>,
+    /// The members that hear that we have left, whatever the facts say: lists no longer have both of us.
+    pub left: BTreeSet<IpAddr>,
 }
 
 /// An order to the loop.
@@ -234,7 +237,8 @@ pub struct HeartbeatLoop {
     pub reports: mpsc::Receiver<HeartbeatReport>,
 }
 
-/// Starts the loop on the real-time thread.
+/// Starts the loop on the real-time thread. `former`: the members of the ring that a former process or loop has left in the kernel, with
+/// what they said last.
 ///
 /// # Errors
 /// When the kernel makes no thread, or gives no random number.
@@ -242,10 +246,11 @@ pub fn start(
     thread: &RealtimeThread,
     settings: HeartbeatSettings,
     content: HeartbeatContent,
+    former: BTreeMap<IpAddr, Said>,
 ) -> io::Result<HeartbeatLoop> {
     let (orders, ordered) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::channel(64);
     heartbeats::random_start()?; // each member gets one
-    thread.run(move |_| heartbeats::run(settings, content, ordered, report))?;
+    thread.run(move |_| heartbeats::run(settings, content, former, ordered, report))?;
     Ok(HeartbeatLoop { orders, reports })
 }

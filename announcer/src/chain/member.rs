@@ -9,6 +9,9 @@
 //!                                                            wait until Member::deadline()
 //! ```
 //!
+//! A daemon that begins knows from its stored rules what the members of its last ring said ([`Member::former`]): they are asked through
+//! their kernels until they are heard, and stay as long as one whose heartbeats have stopped.
+//!
 //! The caller reads its socket before it calls [`Member::expire`], so that heartbeats that arrived while our own thread was paused
 //! count first.
 //!
@@ -177,6 +180,8 @@ pub struct Member {
     /// The counter of the last heartbeat that we sent; 0: none.
     counter: u64,
     accepted: Option<Accepted>,
+    /// What it said to the former process of this host.
+    former: Option<Said>,
     heard: Option<Returned>,
     life: Life,
     since: Instant,
@@ -199,6 +204,7 @@ impl Member {
             start,
             counter: 0,
             accepted: None,
+            former: None,
             heard: None,
             life: Life::Unknown,
             since: now,
@@ -207,6 +213,13 @@ impl Member {
             urgent: false,
             hurried: None,
         }
+    }
+
+    /// A member of the ring that a former process has left in the kernel, and what it said last to that process. If its daemon is dead, its
+    /// rules may go on: its kernel is asked at once, and its silence begins now.
+    pub fn former(settings: MemberSettings, start: HeartbeatStart, said: Said, now: Instant) -> Self {
+        let life = Life::Asking { first: None, next: now, answered: false };
+        Member { former: Some(said), life, ..Member::new(settings, start, now) }
     }
 
     /// Its address in the list of members.
@@ -231,9 +244,14 @@ impl Member {
         self.since
     }
 
-    /// What it said last; `None`: no heartbeat has counted yet. It stays after the member's death.
+    /// What it said last, to this process or to the former one; `None`: no heartbeat has counted yet. It stays after the member's death.
     pub fn said(&self) -> Option<&Said> {
-        self.accepted.as_ref().map(|accepted| &accepted.said)
+        self.accepted.as_ref().map(|accepted| &accepted.said).or(self.former.as_ref())
+    }
+
+    /// Since when no heartbeat has counted: since the last one, or since our daemon knows the member from the former process.
+    fn silent_from(&self) -> Option<Instant> {
+        self.last_heartbeat().or(self.former.map(|_| self.began))
     }
 
     /// When its last heartbeat counted.
@@ -243,7 +261,11 @@ impl Member {
 
     /// Whether our daemon has begun to send to it too recently to know that it does not live.
     pub fn awaited(&self, now: Instant) -> bool {
-        self.life == Life::Unknown && now < self.began + self.settings.interval * AWAITED
+        let may_live = match self.life {
+            Life::Unknown | Life::Asking { .. } | Life::Answered { .. } => true,
+            Life::Hearing | Life::Dead | Life::Left => false,
+        };
+        may_live && self.accepted.is_none() && now < self.began + self.settings.interval * AWAITED
     }
 
     /// Changes the interval of our heartbeats.
@@ -334,7 +356,7 @@ impl Member {
     /// When its kernel is asked next after an answer.
     fn ask_again(&self, now: Instant) -> Instant {
         let half = self.half_interval();
-        let early = self.last_heartbeat().is_some_and(|at| now < at + half * (2 * EARLY));
+        let early = self.silent_from().is_some_and(|at| now < at + half * (2 * EARLY));
         now + if early { ASK_AGAIN.min(half * ASK_AFTER) } else { ASK_AGAIN }
     }
 
@@ -344,7 +366,7 @@ impl Member {
             return None;
         }
         let ask = |answered| Life::Asking { first: None, next: now, answered };
-        let silence = self.last_heartbeat().map(|at| at + MAX_SILENCE);
+        let silence = self.silent_from().map(|from| from + MAX_SILENCE);
         let life = match self.life {
             Life::Hearing => ask(false),
             Life::Answered { .. } if silence.is_none_or(|end| now < end) => ask(true),
@@ -356,13 +378,13 @@ impl Member {
 
     /// When silence has its next effect.
     fn expires(&self) -> Option<Instant> {
-        let accepted = self.accepted.as_ref()?;
-        let (half, silence) = (self.half_interval(), accepted.at + MAX_SILENCE);
+        let from = self.silent_from()?;
+        let (half, silence) = (self.half_interval(), from + MAX_SILENCE);
         match self.life {
-            Life::Hearing => Some(accepted.at + half * ASK_AFTER),
+            Life::Hearing => Some(from + half * ASK_AFTER),
             // The kernel gets its time to answer, even if our own thread was paused.
             Life::Asking { first: Some(first), .. } => {
-                let dead = (accepted.at + half * (2 * ASK_AFTER)).max(first + half * ASK_AFTER);
+                let dead = (from + half * (2 * ASK_AFTER)).max(first + half * ASK_AFTER);
                 Some(if first < silence { dead.min(silence) } else { dead })
             }
             Life::Answered { next } => Some(next.min(silence)),

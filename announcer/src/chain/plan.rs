@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::heartbeat::{AboutReceiver, Families, NextHops};
+use super::heartbeat::{AboutReceiver, Facts, Families, ListDigest, MemberPresence, NextHops};
+use super::member::Said;
 use super::ring::Ring;
 use super::rules::{self, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet};
 use crate::config::{ChainConfig, Config};
@@ -92,12 +94,64 @@ pub fn wanted(services: &BTreeMap<IpAddr, BTreeSet<u16>>, next_hops: &NextHops) 
 pub struct Installed {
     /// The text that was given to nft.
     pub text: String,
+    /// Our address in the list of members.
+    #[serde(default)]
+    pub own: Option<IpAddr>,
     /// The families in which this host takes part.
     pub families: Families,
     /// In which families each other member is in the ring.
     pub in_ring: BTreeMap<IpAddr, Families>,
     /// The members whose marks are believed.
     pub believed: BTreeSet<IpAddr>,
+    /// The other members of the ring, and what they have said.
+    #[serde(default)]
+    pub members: BTreeMap<IpAddr, StoredMember>,
+}
+
+/// What a member of the ring has said, as far as the next process needs it to keep that member in the ring while its daemon is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMember {
+    /// The interval of its heartbeats.
+    pub interval: Duration,
+    /// The families whose rules it had.
+    pub rules: Families,
+    /// Where it takes forwarded packets.
+    pub next_hops: NextHops,
+    /// In which families we were in its ring.
+    pub in_ring: Families,
+    /// In which families it believed our marks.
+    pub believed: Families,
+    /// The digest of its list of members.
+    pub list: ListDigest,
+}
+
+impl StoredMember {
+    /// Of what a member has said.
+    pub fn of(Said { facts, about_us }: &Said) -> StoredMember {
+        StoredMember {
+            interval: facts.interval,
+            rules: facts.rules,
+            next_hops: facts.next_hops,
+            in_ring: about_us.in_ring,
+            believed: about_us.believed,
+            list: facts.members,
+        }
+    }
+
+    /// What the member has said. The digest of its services is not known.
+    pub fn said(&self) -> Said {
+        let StoredMember { interval, rules, next_hops, in_ring, believed, list } = *self;
+        let facts = Facts {
+            interval,
+            rules,
+            presence: MemberPresence::Here,
+            switched_off: false,
+            next_hops,
+            members: list,
+            services: ListDigest::default(),
+        };
+        Said { facts, about_us: AboutReceiver { in_ring, believed, known: false } }
+    }
 }
 
 impl Installed {
@@ -138,6 +192,26 @@ mod tests {
         let next_hops = NextHops { v4: Some([10, 0, 0, 1].into()), v6: None };
         assert_eq!(wanted(&services, &next_hops), Families { v4: true, v6: false });
         assert_eq!(wanted(&BTreeMap::new(), &next_hops), Families::NONE);
+    }
+
+    /// The file of an earlier version has no `members`.
+    #[test]
+    fn what_is_installed_is_read_again_as_it_was_stored() {
+        let member = StoredMember {
+            interval: Duration::from_millis(100),
+            rules: Families::BOTH,
+            next_hops: NextHops { v4: Some([10, 0, 0, 2].into()), v6: None },
+            in_ring: Families { v4: true, v6: false },
+            believed: Families { v4: false, v6: true },
+            list: ListDigest([7; 8]),
+        };
+        assert_eq!(StoredMember::of(&member.said()), member);
+        let installed =
+            Installed { members: [("10.0.0.2".parse().unwrap(), member)].into(), ..Installed::default() };
+        let text = serde_json::to_string(&installed).unwrap();
+        assert_eq!(serde_json::from_str::<Installed>(&text).unwrap(), installed);
+        let earlier = r#"{"text":"","families":{"v4":false,"v6":false},"in_ring":{},"believed":[]}"#;
+        assert_eq!(serde_json::from_str::<Installed>(earlier).unwrap(), Installed::default());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The ring: the members that live and have their rules, in the order of the list; and the next member, to whom this host forwards.
+//! The ring: the members that live and have their rules, in the order of their addresses; and the next member, to whom this host forwards.
 //!
 //! Pure.
 //!
@@ -9,9 +9,13 @@
 //! ```
 //!
 //! A packet with the mark `32 + n` may still be forwarded `n` times. This host sends `32 + (length - 1)` when it forwards a packet first.
+//! The order of the list does not matter, so that hosts whose lists have another order have the same ring. While a living member has another
+//! list, packets may meet members that we do not know, and the length is the most that a mark can have.
+//!
 //! A member is in our ring only if its rules believe our marks: a member that does not would begin the mark again at each round.
 
 mod believed;
+mod lists;
 mod passage;
 
 use std::collections::BTreeMap;
@@ -21,11 +25,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::heartbeat::{Families, MAX_MEMBERS, MemberPresence};
+use crate::chain::heartbeat::{Families, ListDigest, MAX_MEMBERS, MemberPresence};
 use crate::chain::member::{Member, MemberState, Said};
 use crate::model::Family;
 
 pub use believed::{BELIEF_LINGER, Believed};
+pub use lists::MemberLists;
 pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, settled, start_wait};
 
 /// The mark of a packet that is not forwarded again.
@@ -45,6 +50,8 @@ pub struct Own {
     pub switched_off: bool,
     /// Whether we stay.
     pub presence: MemberPresence,
+    /// The digest of our list of members.
+    pub members: ListDigest,
 }
 
 /// What is known of one other member.
@@ -60,6 +67,8 @@ pub struct MemberObservation {
     pub awaited: bool,
     /// Whether it has left so recently that others may still forward to it. It then takes a hop of our packets.
     pub lingers: bool,
+    /// Whether a reload has added it to our list, and not every member has the same list yet: [`MemberLists`].
+    pub added: bool,
 }
 
 impl MemberObservation {
@@ -72,6 +81,7 @@ impl MemberObservation {
             awaited: member.awaited(now),
             lingers: member.state() == MemberState::Left
                 && member.said().is_some_and(|said| now < member.since() + said.facts.interval * LINGER),
+            added: false,
         }
     }
 }
@@ -84,7 +94,8 @@ pub struct Forwarding {
     /// Its address on the segment, of the family.
     pub via: IpAddr,
     /// How many hops a packet of ours may make: the members in the ring, this host too, and those that others may have in their rings:
-    /// members that are about to join, and for a short time those that have just left. 2 to [`MAX_MEMBERS`].
+    /// members that are about to join, and for a short time those that have just left. [`MAX_MEMBERS`] while lists differ. 2 to
+    /// [`MAX_MEMBERS`].
     pub length: u8,
 }
 
@@ -113,13 +124,15 @@ pub enum Absence {
     NoAddress,
     /// It does not know our MAC address yet, so it would not believe our marks.
     NotBelieved,
+    /// A reload has added it, and another member that lives does not have the same list.
+    NotAgreed,
 }
 
 impl Absence {
     /// Whether the member lives and may be in the rings of others already.
     fn may_end_soon(self) -> bool {
         match self {
-            Absence::NoRules | Absence::NotBelieved => true,
+            Absence::NoRules | Absence::NotBelieved | Absence::NotAgreed => true,
             Absence::Unknown | Absence::Dead | Absence::Left | Absence::SwitchedOff | Absence::NoAddress => {
                 false
             }
@@ -136,6 +149,7 @@ impl Absence {
             Absence::NoRules => "no_rules",
             Absence::NoAddress => "no_address",
             Absence::NotBelieved => "not_believed",
+            Absence::NotAgreed => "not_agreed",
         }
     }
 }
@@ -150,6 +164,7 @@ impl fmt::Display for Absence {
             Absence::NoRules => "its rules are not installed",
             Absence::NoAddress => "it has no address of this family on the segment",
             Absence::NotBelieved => "it does not know the MAC address of this host yet",
+            Absence::NotAgreed => "it was added, and the lists of the members differ",
         })
     }
 }
@@ -182,14 +197,15 @@ pub struct Ring {
     pub v4: Option<Forwarding>,
     /// For IPv6.
     pub v6: Option<Forwarding>,
-    /// All members of the list, in its order.
+    /// All members of the list, in the order of their addresses.
     pub entries: Vec<RingEntry>,
 }
 
 impl Ring {
-    /// The ring of a list of members. At most [`MAX_MEMBERS`] are used, in the list's order; `own.address` is expected among them.
+    /// The ring of a list of members. At most [`MAX_MEMBERS`] are used, the first ones; `own.address` is expected among them.
     pub fn new(list: &[IpAddr], own: &Own, others: &BTreeMap<IpAddr, MemberObservation>) -> Ring {
-        let list = list.get(..list.len().min(MAX_MEMBERS)).unwrap_or_default();
+        let mut list: Vec<IpAddr> = list.iter().copied().take(MAX_MEMBERS).collect();
+        list.sort();
         let entry = |member: &IpAddr| {
             let absence = |family| {
                 if *member == own.address {
@@ -231,7 +247,7 @@ fn own_absence(own: &Own, family: Family) -> Option<Absence> {
 }
 
 fn absence(observed: Option<&MemberObservation>, family: Family) -> Option<Absence> {
-    let Some(MemberObservation { state, said, .. }) = observed else { return Some(Absence::Unknown) };
+    let Some(MemberObservation { state, said, added, .. }) = observed else { return Some(Absence::Unknown) };
     match state {
         MemberState::Unknown => return Some(Absence::Unknown),
         MemberState::Dead => return Some(Absence::Dead),
@@ -247,6 +263,8 @@ fn absence(observed: Option<&MemberObservation>, family: Family) -> Option<Absen
         Some(Absence::NoAddress)
     } else if !about_us.believed.has(family) {
         Some(Absence::NotBelieved)
+    } else if *added {
+        Some(Absence::NotAgreed)
     } else {
         None
     }
@@ -268,7 +286,11 @@ fn forwarding(
         let reachable = other.said.is_some_and(|said| said.facts.next_hops.of(family).is_some());
         other.lingers || reachable && entry.absence(family).is_some_and(Absence::may_end_soon)
     });
-    let length = (ring.len() + elsewhere.count()).min(MAX_MEMBERS);
+    let differs = |other: &MemberObservation| {
+        other.state.lives() && other.said.is_some_and(|said| said.facts.members != own.members)
+    };
+    let length = if others.values().any(differs) { MAX_MEMBERS } else { ring.len() + elsewhere.count() };
+    let length = length.min(MAX_MEMBERS);
     Some(Forwarding { next, via, length: u8::try_from(length).ok()? })
 }
 

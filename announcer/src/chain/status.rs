@@ -42,7 +42,7 @@ pub struct MemberStatus {
     pub since: Instant,
     /// When its last heartbeat counted.
     pub last_heartbeat: Option<Instant>,
-    /// What it said last.
+    /// What it said last to this process.
     pub facts: Option<Facts>,
     /// The states of its VIPs.
     pub vips: Arc<BTreeMap<IpAddr, MemberVipState>>,
@@ -153,7 +153,7 @@ pub fn member_status(
         state: observation.state,
         since: observation.since,
         last_heartbeat,
-        facts: observation.said.map(|said| said.facts),
+        facts: observation.said.filter(|_| last_heartbeat.is_some()).map(|said| said.facts),
         vips,
         contact: ContactReport::default(),
     }

@@ -37,9 +37,9 @@ table! {
         /// The device over which the frontends reach each other.
         interface: one String, required "\"eth0\"", interface,
             "the interface over which the frontends reach each other; with `vxlan`, the one that carries its packets";
-        /// All frontends, in the order of the ring; 2 to 32 addresses of one family. One of them is this host's.
+        /// All frontends; 2 to 32 addresses of one family. One of them is this host's.
         members: list IpAddr, required "[\"10.0.1.11\", \"10.0.1.12\", \"10.0.1.13\"]", member,
-            "the addresses of all frontends, this one too, 2 to 32 of one family; the same list in the same order on each of them";
+            "the addresses of all frontends, this one too, 2 to 32 of one family; the same list on each of them";
         /// The file with the key, or with two of them.
         key_file: one PathBuf, required "\"/etc/announcer/chain.key\"", absolute,
             "the file with the key that authenticates heartbeats, the same on each frontend: a line of at least 16 characters; a second line is another key that is accepted as well, so that a key is changed host by host";

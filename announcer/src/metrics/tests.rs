@@ -80,14 +80,21 @@ fn chain() -> ChainStatus {
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4, known: true };
     let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
-    let observation = |state, said| MemberObservation { state, since, said, awaited: false, lingers: false };
+    let observation =
+        |state, said| MemberObservation { state, since, said, awaited: false, lingers: false, added: false };
     let said = Said { facts: facts(9), about_us };
     let observed: BTreeMap<IpAddr, MemberObservation> = [
         (second, observation(MemberState::Alive, Some(said))),
         (third, observation(MemberState::Unknown, None)),
     ]
     .into();
-    let ours = Own { address: own, wanted: v4, switched_off: false, presence: MemberPresence::Here };
+    let ours = Own {
+        address: own,
+        wanted: v4,
+        switched_off: false,
+        presence: MemberPresence::Here,
+        members: ListDigest::default(),
+    };
     let members = observed.iter();
     ChainStatus {
         configured: true,
@@ -95,7 +102,9 @@ fn chain() -> ChainStatus {
         own: Some(own),
         ring: Ring::new(&addresses, &ours, &observed),
         installed: true,
-        members: members.map(|(address, one)| (*address, member_status(one, None, Arc::default()))).collect(),
+        members: members
+            .map(|(address, one)| (*address, member_status(one, one.said.map(|_| since), Arc::default())))
+            .collect(),
         facts: Some(facts(1)),
         counters: [Some(ChainCounters { forwarded: 12, over_budget: 3, ..ChainCounters::default() }), None],
         drops: [(HeartbeatDropReason::Hmac, 5)].into(),

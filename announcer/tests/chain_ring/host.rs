@@ -1,6 +1,6 @@
 //! One host: its kernel with the installed rules, and its daemon, which is wired as the real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use announcer::chain::heartbeat::{
     AboutReceiver, Facts, Families, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, ListDigest,
     MemberPresence, NextHops,
 };
-use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDOW};
+use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDOW, Said};
 use announcer::chain::ring::{
-    Believed, Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
+    Absence, Believed, Leaving, LeavingStep, MemberLists, MemberObservation, Own, Ring, StartWait, may_join,
+    settled, start_wait,
 };
 use announcer::chain::test_packets::TestPacketReport;
 
@@ -49,6 +50,12 @@ impl HostSet {
         self.0 != before
     }
 
+    pub fn of(hosts: impl IntoIterator<Item = usize>) -> Self {
+        let mut set = HostSet::default();
+        hosts.into_iter().for_each(|host| _ = set.insert(host));
+        set
+    }
+
     pub fn has(self, host: usize) -> bool {
         self.0 & 1 << host != 0
     }
@@ -74,6 +81,12 @@ pub struct Host {
     pub index: usize,
     pub powered: bool,
     pub rules: Option<Rules>,
+    /// What is stored of the members of the installed ring: what they said last.
+    stored: BTreeMap<IpAddr, Said>,
+    /// Which members the installed rules know; those that were added while lists differ are not among them.
+    stored_list: BTreeSet<IpAddr>,
+    /// Since when it has rules.
+    pub rules_since: Option<Instant>,
     pub daemon: Option<Daemon>,
     pub announces: bool,
     /// Whether it may own flows: it has announced since it was powered on, and its rules were not removed.
@@ -81,6 +94,10 @@ pub struct Host {
     pub list: Vec<IpAddr>,
     /// Whether it has left and removed its rules.
     pub gone: bool,
+    /// Whether its daemon had said that it has left when it died.
+    pub died_leaving: bool,
+    /// Whether a daemon before this one had said so: its members did not wait for this host, and it does not keep them.
+    pub returned: bool,
     /// Whom its last daemon had never heard when it removed the rules.
     pub unheard: HostSet,
     /// How long its flows live after the withdraw.
@@ -99,6 +116,7 @@ pub struct Daemon {
     pub number: u128,
     pub began: Instant,
     pub members: BTreeMap<IpAddr, Member>,
+    lists: MemberLists,
     believed: Believed,
     /// Whose MAC addresses are known.
     macs: HostSet,
@@ -112,9 +130,14 @@ pub struct Daemon {
 /// What a host does that others notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    Announced { late: bool },
+    Announced {
+        late: bool,
+    },
     Gone,
+    /// It declares a member dead.
     Dropped(IpAddr),
+    /// Its new rules pass over a member that the former ones had in the ring.
+    PassedOver(IpAddr),
 }
 
 pub struct World<'a> {
@@ -130,10 +153,15 @@ impl Host {
             index,
             powered: false,
             rules: None,
+            stored: BTreeMap::new(),
+            stored_list: BTreeSet::new(),
+            rules_since: None,
             daemon: None,
             announces: false,
             owns: false,
             gone: false,
+            died_leaving: false,
+            returned: false,
             unheard: HostSet::default(),
             list,
             flows_end: None,
@@ -157,14 +185,23 @@ impl Host {
     /// The daemon begins, with the rules of a former one if there are any.
     pub fn start(&mut self, number: u128, world: &mut World<'_>) -> Vec<Effect> {
         self.powered = true;
-        (self.down, self.flows_end, self.gone) = (None, None, false);
+        self.returned |= self.died_leaving;
+        (self.down, self.flows_end, self.gone, self.died_leaving) = (None, None, false, false);
         let mut believed = Believed::default();
         let macs = self.rules.as_ref().map(|rules| rules.believed).unwrap_or_default();
         believed.update(macs.iter().map(address), world.now);
+        // If this host is not in the list, it leaves with what its rules know.
+        let stored: Vec<IpAddr> = self.stored_list.iter().copied().collect();
+        let lists = if self.list.contains(&self.own()) {
+            MemberLists::new(&self.list, self.rules.as_ref().map(|_| &self.stored_list))
+        } else {
+            MemberLists::new(&stored, None)
+        };
         self.daemon = Some(Daemon {
             number,
             began: world.now,
             members: BTreeMap::new(),
+            lists,
             believed,
             macs,
             installing: None,
@@ -175,25 +212,45 @@ impl Host {
         self.reload(self.list.clone(), world)
     }
 
-    /// The daemon gets a list.
+    /// The daemon gets a list. If this host is not in it, it leaves.
     pub fn reload(&mut self, list: Vec<IpAddr>, world: &mut World<'_>) -> Vec<Effect> {
-        self.list = list;
+        let Some(daemon) = &mut self.daemon else {
+            self.list = list;
+            return Vec::new();
+        };
+        if list.contains(&address(self.index)) {
+            daemon.lists.update(&list);
+            self.list = list;
+        } else {
+            daemon.leaving.get_or_insert(Leaving::new(world.now));
+        }
+        self.meet(world);
+        self.turn(world)
+    }
+
+    /// Exchanges heartbeats with those that the lists name.
+    fn meet(&mut self, world: &mut World<'_>) {
         let own = self.own();
-        let Some(daemon) = &mut self.daemon else { return Vec::new() };
-        let others: Vec<IpAddr> = self.list.iter().copied().filter(|member| *member != own).collect();
+        let Some(daemon) = &mut self.daemon else { return };
+        let others: Vec<IpAddr> =
+            daemon.lists.members().into_iter().filter(|member| *member != own).collect();
         daemon.members.retain(|member, _| others.contains(member));
         daemon.believed.update(others.iter().copied(), world.now);
         for member in others {
             let settings = MemberSettings { own, member, interval: INTERVAL };
             daemon.members.entry(member).or_insert_with(|| {
-                Member::new(settings, HeartbeatStart::new(world.luck.u128(1..)).unwrap(), world.now)
+                let start = HeartbeatStart::new(world.luck.u128(1..)).unwrap();
+                match self.stored.get(&member).filter(|_| daemon.began == world.now) {
+                    Some(said) => Member::former(settings, start, *said, world.now),
+                    None => Member::new(settings, start, world.now),
+                }
             });
         }
-        self.turn(world)
     }
 
     pub fn arrive(&mut self, what: &Arrival, world: &mut World<'_>) -> Vec<Effect> {
         let Some(daemon) = &mut self.daemon else { return Vec::new() };
+        let mut effects = Vec::new();
         match what {
             Arrival::Heartbeat(sent) => {
                 let heard = daemon.macs.insert(sent.from);
@@ -225,13 +282,21 @@ impl Host {
                 }
             }
             Arrival::Installed { daemon: number } if *number == daemon.number => {
-                self.rules = daemon.installing.take();
+                let before = std::mem::replace(&mut self.rules, daemon.installing.take());
                 self.changed = true;
+                self.rules_since.get_or_insert(world.now);
                 daemon.members.values_mut().for_each(Member::hurry);
+                let after = self.rules.iter().flat_map(|rules| &rules.ring.entries);
+                let after: Vec<IpAddr> =
+                    after.filter(|entry| entry.v4.is_none()).map(|entry| entry.member).collect();
+                let before = before.iter().flat_map(|rules| &rules.ring.entries);
+                let before = before.filter(|entry| entry.v4.is_none() && !after.contains(&entry.member));
+                effects.extend(before.map(|entry| Effect::PassedOver(entry.member)));
             }
             Arrival::Installed { .. } => return Vec::new(),
         }
-        self.turn(world)
+        effects.extend(self.turn(world));
+        effects
     }
 
     /// One turn of the daemon: expire, ask, decide, install, send.
@@ -250,13 +315,18 @@ impl Host {
             }
         }
         daemon.believed.expire(now);
-        let others: BTreeMap<IpAddr, MemberObservation> = daemon
-            .members
-            .iter()
-            .map(|(address, member)| (*address, MemberObservation::of(member, now)))
-            .collect();
+        let observe = |(address, member): (&IpAddr, &Member)| (*address, MemberObservation::of(member, now));
+        let mut others: BTreeMap<IpAddr, MemberObservation> = daemon.members.iter().map(observe).collect();
+        daemon.lists.step(&[own], &others, INTERVAL, now);
+        let known = daemon.lists.members();
+        others.retain(|member, _| known.contains(member));
+        daemon.members.retain(|member, _| known.contains(member));
+        for (member, observed) in &mut others {
+            observed.added = daemon.lists.is_added(*member);
+        }
         let presence = daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence);
-        let us = Own { address: own, wanted: V4, switched_off: false, presence };
+        let members = ListDigest::of_members(&self.list);
+        let us = Own { address: own, wanted: V4, switched_off: false, presence, members };
         let limit = daemon.began + START_WAIT;
 
         // The rules.
@@ -264,11 +334,18 @@ impl Host {
         for member in daemon.believed.iter().map(index).filter(|member| daemon.macs.has(*member)) {
             believed.insert(member);
         }
-        let want = Rules { ring: Ring::new(&self.list, &us, &others), believed };
+        let want = Rules { ring: Ring::new(&daemon.lists.ring(), &us, &others), believed };
         if daemon.installing.is_none() && settled(&others) && self.rules.as_ref() != Some(&want) {
             let time = Duration::from_micros(world.luck.u64(3_000..30_000));
             world.network.put(now + time, self.index, Arrival::Installed { daemon: daemon.number });
             daemon.installing = Some(want);
+        }
+        if let (Some(rules), true) = (&self.rules, settled(&others)) {
+            let in_ring = others.iter().filter(|(member, _)| rules.ring.has(**member).v4);
+            let known = rules.ring.entries.iter().filter(|entry| entry.v4 != Some(Absence::NotAgreed));
+            self.stored_list = known.map(|entry| entry.member).collect();
+            let in_ring = in_ring.filter(|_| presence != MemberPresence::Left);
+            self.stored = in_ring.filter_map(|(member, observed)| Some((*member, observed.said?))).collect();
         }
         if let Some(rules) = &self.rules
             && !daemon.said_rules
@@ -308,14 +385,15 @@ impl Host {
                         self.unheard.insert(index(*member));
                     }
                 }
-                (self.rules, self.daemon, self.gone) = (None, None, true);
+                (self.rules, self.rules_since, self.daemon, self.gone) = (None, None, None, true);
                 effects.push(Effect::Gone);
                 return effects;
             }
         }
 
         let flows = self.flows_end.filter(|end| *end > now);
-        daemon.decides = flows.into_iter().chain(daemon.leaving.map(|_| now + INTERVAL)).min();
+        let waits = daemon.leaving.is_some() || daemon.lists.is_changing();
+        daemon.decides = flows.into_iter().chain(waits.then(|| now + INTERVAL)).min();
         self.send(world);
         effects
     }
@@ -333,9 +411,10 @@ impl Host {
                 v4: Some(Ipv4Addr::new(10, 0, 1, u8::try_from(self.index + 1).unwrap())),
                 v6: None,
             },
-            members: ListDigest::default(),
+            members: ListDigest::of_members(&self.list),
             services: ListDigest::default(),
         };
+        let left = daemon.lists.left(INTERVAL, now);
         let mut deadline = daemon.decides;
         for (address, member) in &mut daemon.members {
             let other = index(*address);
@@ -345,6 +424,8 @@ impl Host {
                     world.network.ask(self.index, other, world.powered[other], now, world.luck);
                 }
                 let known = member.state().lives();
+                let presence = if left.contains(address) { MemberPresence::Left } else { facts.presence };
+                let facts = Facts { presence, ..facts };
                 let heartbeat = heartbeat(header, facts, self.rules.as_ref(), known);
                 world.network.send(self.index, other, heartbeat, now, world.luck);
             }

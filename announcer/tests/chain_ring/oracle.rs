@@ -46,6 +46,8 @@ pub struct Checks {
     pub repairing: u64,
     pub outdated: u64,
     pub unreached: u64,
+    /// Packets that a host has had from one that is not in its list.
+    pub strangers: u64,
     /// The most hops of a packet.
     pub hops: u32,
 }
@@ -58,11 +60,22 @@ pub struct Oracle {
     pub repaired: Instant,
     /// When the packets were checked last.
     checked: Option<Instant>,
+    /// The hosts that are in every list, also while the lists change host by host.
+    pub listed: HostSet,
+    /// When the lists of all hosts became the same.
+    pub changed_lists: Instant,
 }
 
 impl Oracle {
-    pub fn new(orderly: bool, now: Instant) -> Self {
-        Oracle { checks: Checks::default(), orderly, repaired: now, checked: None }
+    pub fn new(orderly: bool, listed: HostSet, now: Instant) -> Self {
+        Oracle {
+            checks: Checks::default(),
+            orderly,
+            repaired: now,
+            checked: None,
+            listed,
+            changed_lists: now,
+        }
     }
 
     fn extend(&mut self, until: Instant) {
@@ -84,11 +97,12 @@ impl Oracle {
     }
 
     /// A daemon begins now on a host that has rules; `hosts` are as they were before.
-    pub fn restarted(&mut self, hosts: &[Host], now: Instant) {
-        // Its rules or those of another one are out of date; or a daemon that began while this one was dead has not heard it, and makes its
-        // rules without it when it has waited for it.
+    pub fn restarted(&mut self, host: usize, hosts: &[Host], now: Instant) {
+        // Its rules or those of another one are out of date; or the first daemon of another host began while this one was dead: it has not
+        // heard it, and makes its rules without it when it has waited for it. One that has found rules keeps the members of its ring.
         let unheard = |other: &Host| {
-            other.daemon.as_ref().is_some_and(|daemon| now < daemon.began + INTERVAL * KEEPS_RULES)
+            let knows = other.rules.as_ref().is_some_and(|rules| rules.ring.has(address(host)).v4);
+            !knows && other.daemon.as_ref().is_some_and(|daemon| now < daemon.began + INTERVAL * KEEPS_RULES)
         };
         if Self::outdated(hosts) != HostSet::default() || hosts.iter().any(unheard) {
             self.extend(now + INTERVAL * KEEPS_RULES + repair());
@@ -110,7 +124,8 @@ impl Oracle {
         };
         // And it waits for one that has just left, which may never hear of it.
         let waits = |other: &Host| unheard(other) || starting(other) || other.gone;
-        let excused = now < self.repaired || hosts.iter().any(waits);
+        let lists = now < self.changed_lists + START_WAIT;
+        let excused = now < self.repaired || lists || hosts.iter().any(waits);
         assert!(!late || excused, "host {host} announces although it is not in every ring");
         // Its former daemon may have said just before its death that it has left: then others are installing rings without it.
         if begun_within(&hosts[host], 1, now) {
@@ -125,7 +140,9 @@ impl Oracle {
         if hosts.iter().any(|other| begun_within(other, NEW_TO_EACH_OTHER, now) && !known(other)) {
             self.extend(now + INTERVAL * NEW_TO_EACH_OTHER);
         }
+        let listed = |index| self.listed.has(index);
         let others = hosts.iter().filter(|other| other.owns && other.powered && other.index != host);
+        let others = others.filter(|other| listed(host) && listed(other.index));
         for other in others.filter(|other| !unheard(other)) {
             let Some(rules) = &other.rules else { continue };
             assert!(rules.ring.has(own).v4, "host {host} announces, and {} does not know it", other.index);
@@ -138,7 +155,21 @@ impl Oracle {
         // A dead daemon is not a dead host for 30 s. One that has removed its rules forwards nothing.
         let dead = !member.powered || member.rules.is_none();
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
-        assert!(dead || silent || !self.orderly, "host {host} drops {}, which lives", member.index);
+        let listed = self.listed.has(host) && self.listed.has(member.index);
+        let excused = dead || silent || !listed || !self.orderly;
+        assert!(excused, "host {host} drops {}, which lives", member.index);
+    }
+
+    /// The rules of a host pass over a member now that they had in the ring before.
+    pub fn passed_over(&self, host: &Host, member: &Host, now: Instant) {
+        let (returned, host) = (host.returned, host.index);
+        // One that was off has rules again, of which this host has not heard.
+        let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
+        let silent = member.down.is_some_and(|down| now >= down + SILENCE);
+        let listed = self.listed.has(host) && self.listed.has(member.index);
+        let left = member.has_left() || member.died_leaving || returned;
+        let excused = !member.powered || new || silent || left || !listed || !self.orderly;
+        assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);
     }
 
     /// Checks the packets if something may have changed since it did.
@@ -182,17 +213,24 @@ impl Oracle {
     ) {
         let way = walk(hosts, network, origin, owner);
         assert!(
-            way.hops <= 32,
+            way.hops <= 32 || way.stranger,
             "a packet from {origin} for {owner:?} has made {} hops\n{}",
             way.hops,
             tell(hosts)
         );
         let checks = &mut self.checks;
+        if way.stranger {
+            checks.strangers += 1;
+            return;
+        }
         checks.hops = checks.hops.max(way.hops);
         let want = if owner.is_some() { End::Reached } else { End::Answered };
         let meets = way.visited.overlaps(outdated) || owner.is_some_and(|owner| outdated.has(owner));
         let excuse = match () {
             () if !self.orderly => Some(&mut checks.disorderly),
+            () if !self.listed.has(origin) || owner.is_some_and(|owner| !self.listed.has(owner)) => {
+                Some(&mut checks.disorderly)
+            }
             () if now < self.repaired => Some(&mut checks.repairing),
             () if meets => Some(&mut checks.outdated),
             () => None,

@@ -2,7 +2,7 @@
 
 use announcer::chain::ring::LAST_MARK;
 
-use crate::host::{Host, HostSet, index};
+use crate::host::{Host, HostSet, address, index};
 use crate::network::Network;
 
 /// How a packet ends.
@@ -23,11 +23,14 @@ pub struct Way {
     pub hops: u32,
     /// The hosts that have had it.
     pub visited: HostSet,
+    /// Whether a host has had it from one that is not in its list and that it has never known. It does not believe that mark, and begins
+    /// another one: such a packet may only end by its TTL.
+    pub stranger: bool,
 }
 
 /// The way of a packet that the routers give to `origin`, and that `owner` has a socket for; `None`: nobody. It gives up after 100 hops.
 pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usize>) -> Way {
-    let mut way = Way { end: End::Lost, hops: 0, visited: HostSet::default() };
+    let mut way = Way { end: End::Lost, hops: 0, visited: HostSet::default(), stranger: false };
     let mut at = origin;
     let mut came: Option<(usize, u8)> = None;
     while way.hops < 100 {
@@ -39,6 +42,8 @@ pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usiz
         let Some(rules) = &hosts[at].rules else { return answered };
         let Some(forwarding) = &rules.ring.v4 else { return answered };
         let believed = came.filter(|(from, _)| rules.believed.has(*from));
+        way.stranger |= came
+            .is_some_and(|(from, _)| !rules.believed.has(from) && !hosts[at].list.contains(&address(from)));
         let mark = match believed {
             Some((_, LAST_MARK)) => return answered,
             Some((_, mark)) => mark - 1,

@@ -50,7 +50,9 @@ pub fn run<C: RunCounts>(
     std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().for_each(|thread| sum.add(&thread.join().expect("every seed keeps the promises")));
+        running
+            .into_iter()
+            .for_each(|thread| sum.add(&thread.join().expect("every seed keeps the promises")));
     });
     println!("{seeds} seeds from {first} on in {:.1?}: {sum:?}", began.elapsed());
     Some((seeds, sum))

@@ -7,18 +7,19 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use super::octets;
 
 /// The first 8 octets of SHA-256 over a list in its canonical form. Equal digests mean equal lists.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct ListDigest(pub [u8; 8]);
 
 impl ListDigest {
-    /// Of the list of members in its order: with another order, another member is the next one.
+    /// Of the list of members, whatever its order is: the ring follows the addresses.
     pub fn of_members(members: &[IpAddr]) -> ListDigest {
         let mut context = Context::new(&SHA256);
-        for member in members {
+        for member in members.iter().collect::<BTreeSet<_>>() {
             context.update(&octets::mapped(*member));
         }
         ListDigest::first(context)

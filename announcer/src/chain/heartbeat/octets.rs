@@ -280,11 +280,8 @@ impl Reader<'_> {
         };
         let test_packets =
             TestPacketReport { readings: self.number()?, v4: self.counts()?, v6: self.counts()? };
-        let about_receiver = AboutReceiver {
-            in_ring: families(2),
-            believed: families(4),
-            known: flags >> 9 & 1 == 1,
-        };
+        let about_receiver =
+            AboutReceiver { in_ring: families(2), believed: families(4), known: flags >> 9 & 1 == 1 };
         let (answer, intent) = (self.answer()?, self.intent()?);
         let vips = self.list(|reader| {
             let number = usize::from(reader.octet()?);

@@ -21,10 +21,10 @@ use super::{HeartbeatContent, HeartbeatOrder, HeartbeatReport, HeartbeatSettings
 use crate::chain::contact::Contact;
 use crate::chain::guard::SaidVips;
 use crate::chain::heartbeat::{
-    AboutReceiver, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, IntentAnswer, MAX_LENGTH,
-    MemberVipState, PageCursor, VipTable,
+    AboutReceiver, Facts, Header, Heartbeat, HeartbeatDropReason, HeartbeatStart, IntentAnswer, MAX_LENGTH,
+    MemberPresence, MemberVipState, PageCursor, VipTable,
 };
-use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState};
+use crate::chain::member::{Member, MemberChange, MemberSettings, MemberState, Said};
 use crate::chain::ring::MemberObservation;
 use crate::chain::test_packets::TestPacketReport;
 
@@ -56,6 +56,7 @@ pub(super) fn random_start() -> io::Result<HeartbeatStart> {
 pub(super) async fn run(
     settings: HeartbeatSettings,
     content: HeartbeatContent,
+    former: BTreeMap<IpAddr, Said>,
     orders: mpsc::UnboundedReceiver<HeartbeatOrder>,
     reports: mpsc::Sender<HeartbeatReport>,
 ) {
@@ -76,7 +77,7 @@ pub(super) async fn run(
         reports,
         budget: (now, 0),
     };
-    heartbeats.settle(now);
+    heartbeats.settle(&former, now);
     heartbeats.table.set(heartbeats.content.vips.clone());
     heartbeats.serve(orders, answers).await;
 }
@@ -157,7 +158,7 @@ impl Heartbeats {
                     self.socket = Err((String::new(), now));
                     self.peers.clear();
                 }
-                self.settle(now);
+                self.settle(&BTreeMap::new(), now);
             }
             HeartbeatOrder::Content(content) => {
                 if *content == self.content {
@@ -171,8 +172,8 @@ impl Heartbeats {
         self.changed = true;
     }
 
-    /// Follows the list of members.
-    fn settle(&mut self, now: Instant) {
+    /// Follows the list of members; `former`: what they said to a former process.
+    fn settle(&mut self, former: &BTreeMap<IpAddr, Said>, now: Instant) {
         let HeartbeatSettings { own, members, interval, .. } = &self.settings;
         self.peers.retain(|address, _| members.contains(address));
         for peer in self.peers.values_mut() {
@@ -183,7 +184,10 @@ impl Heartbeats {
             let (false, Ok(start)) = (self.peers.contains_key(member), random_start()) else { continue };
             let settings = MemberSettings { own: *own, member: *member, interval: *interval };
             let peer = Peer {
-                member: Member::new(settings, start, now),
+                member: match former.get(member) {
+                    Some(said) => Member::former(settings, start, *said, now),
+                    None => Member::new(settings, start, now),
+                },
                 cursor: PageCursor::default(),
                 vips: SaidVips::default(),
                 answer: None,
@@ -353,8 +357,10 @@ impl Heartbeats {
 }
 
 fn heartbeat(content: &HeartbeatContent, header: Header, vips: Vec<(IpAddr, MemberVipState)>) -> Heartbeat {
+    let left = content.left.contains(&header.receiver);
+    let presence = if left { MemberPresence::Left } else { content.facts.presence };
     Heartbeat {
-        facts: content.facts,
+        facts: Facts { presence, ..content.facts },
         test_packets: content.test_packets,
         about_receiver: content.about.get(&header.receiver).copied().unwrap_or(AboutReceiver::default()),
         answer: content.answers.get(&header.receiver).copied(),

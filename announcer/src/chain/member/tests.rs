@@ -131,6 +131,60 @@ fn tiny_pictures() {
     }
 }
 
+/// As in [`tiny_pictures`], of a member that the former process has known. A capital letter of the state: it is awaited.
+#[test]
+fn a_member_of_the_former_ring_is_asked_until_it_is_heard() {
+    for (arrives, states, asked) in [
+        ("-------------------", "??????ddddddddddddd", "!!!!!!             "),
+        ("k------------------", "ssssssddddddddddddd", "!  !!!             "),
+        ("k--k--k--k--k--k--k", "sssssssssssssssssss", "!  !  !  !  !  !  !"),
+        ("--+-+-+-", "??aaaaaa", "!!!     "),
+        ("k-+-----", "ssaaa???", "!    !!!"),
+        ("--L-----", "??llllll", "!!!     "),
+    ] {
+        let begin = Instant::now();
+        let (_, mut theirs) = pair(begin);
+        let said = Said {
+            facts: heartbeat(theirs.transmit(begin + 100 * MS).unwrap(), MemberPresence::Here).facts,
+            about_us: AboutReceiver::default(),
+        };
+        let settings = MemberSettings { own: OURS, member: THEIRS, interval: 100 * MS };
+        let mut ours = Member::former(settings, start(3), said, begin);
+        assert_eq!((ours.said(), ours.last_heartbeat()), (Some(&said), None));
+        let (mut seen, mut questions) = (String::new(), String::new());
+        for (column, what) in arrives.chars().enumerate() {
+            let now = begin + 50 * MS * u32::try_from(column).unwrap();
+            for heartbeat in sent(&mut ours, MemberPresence::Here, now) {
+                let _ = theirs.receive(&heartbeat, now); // the first one of a start is only heard
+            }
+            ours.expire(now);
+            questions.push(if ours.ask(now) { '!' } else { ' ' });
+            if what == 'k' {
+                ours.kernel_answered(now);
+            }
+            if "+L".contains(what) {
+                let presence = if what == 'L' { MemberPresence::Left } else { MemberPresence::Here };
+                theirs.hurry();
+                theirs.hurried = None;
+                for heartbeat in sent(&mut theirs, presence, now) {
+                    ours.receive(&heartbeat, now).unwrap();
+                }
+            }
+            seen.push(match ours.state() {
+                MemberState::Unknown => 'u',
+                MemberState::Alive => 'a',
+                MemberState::Asked => '?',
+                MemberState::Silent => 's',
+                MemberState::Dead => 'd',
+                MemberState::Left => 'l',
+            });
+            let unheard = "?s".contains(seen.chars().last().unwrap()) && ours.last_heartbeat().is_none();
+            assert_eq!(ours.awaited(now), unheard && now < begin + 800 * MS, "{arrives} {column}");
+        }
+        assert_eq!((seen.as_str(), questions.as_str()), (states, asked), "{arrives}");
+    }
+}
+
 /// What happens, in the words of the picture at the head of the module, and what is sent.
 #[test]
 fn transcript() {

@@ -41,7 +41,7 @@ pub struct Missing {
     pub members: Vec<IpAddr>,
 }
 
-/// Whether a host that starts may announce. `installed`: the ring in the kernel; `None`: no rules are installed. `deadline`: after that
+/// Whether a host that starts may announce. A member that is not in the ring because lists differ is not waited for. `installed`: the ring in the kernel; `None`: no rules are installed. `deadline`: after that
 /// it announces in any case.
 pub fn start_wait(
     own: &Own,
@@ -55,7 +55,7 @@ pub fn start_wait(
     }
     let waits = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.map_or(Families::NONE, |ring| ring.has(*member));
-        (observed.awaited || !joined(own, ours, observed)).then_some(*member)
+        (observed.awaited || !observed.added && !joined(own, ours, observed)).then_some(*member)
     };
     let missing =
         Missing { own_rules: installed.is_none(), members: others.iter().filter_map(waits).collect() };
@@ -88,13 +88,13 @@ pub fn may_join(
 ) -> bool {
     let complete = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.has(*member);
-        let waits_for_us = observed.state == MemberState::Silent
-            || observed.said.is_some_and(|said| said.about_us.known);
+        let waits_for_us =
+            observed.state == MemberState::Silent || observed.said.is_some_and(|said| said.about_us.known);
         let has_rules = |family| observed.said.is_some_and(|said| said.facts.rules.has(family));
         let done = |family| {
             !shared(own, observed, family) || if has_rules(family) { ours.has(family) } else { waits_for_us }
         };
-        done(Family::V4) && done(Family::V6)
+        observed.added || done(Family::V4) && done(Family::V6)
     };
     now + SAID_BEFORE >= deadline || settled(others) && others.iter().all(complete)
 }

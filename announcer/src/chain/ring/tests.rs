@@ -5,7 +5,7 @@ use crate::chain::heartbeat::{AboutReceiver, Facts, ListDigest, NextHops};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn address(index: u8) -> IpAddr {
+pub(super) fn address(index: u8) -> IpAddr {
     IpAddr::from([10, 0, 1, index])
 }
 
@@ -15,11 +15,12 @@ fn own(index: u8) -> Own {
         wanted: Families { v4: true, v6: false },
         switched_off: false,
         presence: MemberPresence::Here,
+        members: ListDigest::default(),
     }
 }
 
 /// A member that lives, has its rules for IPv4, believes us and has us in its ring.
-fn healthy(index: u8, now: Instant) -> MemberObservation {
+pub(super) fn healthy(index: u8, now: Instant) -> MemberObservation {
     let v4 = Families { v4: true, v6: false };
     let facts = Facts {
         interval: 100 * MS,
@@ -37,11 +38,13 @@ fn healthy(index: u8, now: Instant) -> MemberObservation {
         said: Some(Said { facts, about_us }),
         awaited: false,
         lingers: false,
+        added: false,
     }
 }
 
 /// Each letter is a member of the list, numbered from 1 on: `O` we, `+` healthy, `?` asked, `s` silent, `l` leaving, `d` dead, `u`
-/// unknown, `L` has left, `o` switched off, `r` without rules, `a` without an address, `b` does not believe us.
+/// unknown, `L` has left, `o` switched off, `r` without rules, `a` without an address, `b` does not believe us, `n` added by a reload while
+/// lists differ.
 fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, MemberObservation>) {
     let mut us = own(0);
     let mut others = BTreeMap::new();
@@ -65,6 +68,7 @@ fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, Mem
             'o' => said.facts.switched_off = true,
             'r' => said.facts.rules = Families::NONE,
             'a' => said.facts.next_hops.v4 = None,
+            'n' => observed.added = true,
             'b' => said.about_us.believed = Families::NONE,
             other => panic!("{other}"),
         }
@@ -90,6 +94,8 @@ fn the_next_member_is_the_next_one_of_the_list_that_is_in_the_ring() {
         ("OdLuorab+", Some((9, 4))),
         ("O+r", Some((2, 3))),
         ("O+b", Some((2, 3))),
+        ("O+n", Some((2, 3))),
+        ("On+", Some((3, 3))),
         ("dOLuorab", None),
         ("s?+Od", Some((1, 4))),
         ("O+++++++++++++++++++++++++++++++", Some((2, 32))),
@@ -108,7 +114,7 @@ fn the_next_member_is_the_next_one_of_the_list_that_is_in_the_ring() {
 
 #[test]
 fn each_member_that_is_not_in_the_ring_has_its_reason() {
-    let (list, us, others) = world("O+dLuorab", Instant::now());
+    let (list, us, others) = world("O+dLuorabn", Instant::now());
     let reasons = |own: &Own| -> Vec<_> {
         Ring::new(&list, own, &others).entries.iter().map(|entry| entry.v4.map(Absence::label)).collect()
     };
@@ -122,6 +128,7 @@ fn each_member_that_is_not_in_the_ring_has_its_reason() {
         Some("no_rules"),
         Some("no_address"),
         Some("not_believed"),
+        Some("not_agreed"),
     ];
     assert_eq!(reasons(&us), want);
     let off = Own { switched_off: true, ..us };
@@ -129,6 +136,25 @@ fn each_member_that_is_not_in_the_ring_has_its_reason() {
     assert_eq!(Ring::new(&list, &off, &others).v4, None);
     assert_eq!(Ring::new(&list, &us, &others).has(address(2)), Families { v4: true, v6: false });
     assert_eq!(Ring::new(&list, &us, &others).has(address(99)), Families::NONE);
+}
+
+#[test]
+fn the_order_of_the_list_does_not_matter() {
+    let (mut list, us, others) = world("+O+u+", Instant::now());
+    let ring = Ring::new(&list, &us, &others);
+    list.reverse();
+    assert_eq!(Ring::new(&list, &us, &others), ring);
+}
+
+#[test]
+fn while_lists_differ_a_packet_may_make_as_many_hops_as_a_mark_can_count() {
+    for (letters, length) in [("O++", 32), ("O+?", 32), ("O+s", 32), ("O+d", 2), ("O+L", 2), ("O+u", 2)] {
+        let (list, us, mut others) = world(letters, Instant::now());
+        if let Some(said) = &mut others.get_mut(&address(3)).unwrap().said {
+            said.facts.members = ListDigest([1; 8]);
+        }
+        assert_eq!(Ring::new(&list, &us, &others).v4.unwrap().length, length, "{letters}");
+    }
 }
 
 #[test]
@@ -190,6 +216,7 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
     assert_eq!(waits("O+s", |last| last.said.as_mut().unwrap().about_us.in_ring = Families::NONE), last);
     assert_eq!(waits("O+b", |_| ()), last, "it is not in our ring");
     assert_eq!(waits("O+r", |_| ()), last, "it starts too");
+    assert_eq!(waits("O+n", |_| ()), nobody, "lists differ");
     assert_eq!(waits("O+L", |last| last.lingers = true), nobody, "it has just left, and forwards to us");
     let lacks_us = |last: &mut MemberObservation| {
         last.lingers = true;
@@ -213,6 +240,7 @@ fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
         ('b', ' ', false, "it has rules, and is not in our ring"),
         ('r', ' ', true, "it starts too, and waits for us"),
         ('r', '!', false, "it starts too, and may announce before it has heard us"),
+        ('n', '!', true, "lists differ, and it is in nobody's ring"),
         ('a', '!', true, "it takes no part in this family"),
         ('o', '!', true, "it does not forward"),
         ('d', '!', true, "it is dead"),

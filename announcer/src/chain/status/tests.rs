@@ -1,5 +1,5 @@
 use super::*;
-use crate::chain::heartbeat::{Families, MemberPresence};
+use crate::chain::heartbeat::{Families, ListDigest, MemberPresence};
 use crate::chain::ring::Own;
 use crate::chain::test_packets::TestPacketState::{Changed, Good, Lost, Stopped, Unknown};
 
@@ -16,10 +16,13 @@ fn status(state: MemberState, contact: ContactReport, now: Instant) -> ChainStat
         wanted: Families::NONE,
         switched_off: false,
         presence: MemberPresence::Here,
+        members: ListDigest::default(),
     };
     let ring = Ring { v4: Some(next), ..Ring::new(&[address(11), address(12)], &own, &BTreeMap::new()) };
-    let member =
-        MemberStatus { state, since, last_heartbeat: None, facts: None, vips: Arc::default(), contact };
+    // A member that was never heard by this daemon has no last heartbeat.
+    let last_heartbeat = now.checked_sub(std::time::Duration::from_secs(10));
+    let last_heartbeat = last_heartbeat.filter(|_| state != MemberState::Unknown);
+    let member = MemberStatus { state, since, last_heartbeat, facts: None, vips: Arc::default(), contact };
     ChainStatus {
         configured: true,
         own: Some(address(11)),
@@ -97,7 +100,7 @@ fn a_member_that_is_not_heard_is_named_with_what_was_seen() {
             None,
             None,
             Some(
-                "no heartbeats of member 10.0.1.13 for 1m, but its kernel answers: its daemon does not run, or a packet filter drops UDP port 9181; it stays in the ring for 30 s",
+                "no heartbeats of member 10.0.1.13 for 10s, but its kernel answers: its rules may go on without its daemon, or a packet filter drops UDP port 9181; without a heartbeat it is dead in 20s",
             ),
         ),
     ] {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{ChainStatus, FamilyPath, MemberStatus, OffOrder};
 use crate::chain::contact::ContactReport;
 use crate::chain::heartbeat::{HeartbeatDropReason, MemberPresence};
-use crate::chain::member::MemberState;
+use crate::chain::member::{MAX_SILENCE, MemberState};
 use crate::chain::test_packets::TestPacketState;
 use crate::model::Family;
 
@@ -50,11 +50,16 @@ impl ChainStatus {
 
     /// The warning about a member that is not heard. It says only what was seen.
     fn unheard(&self, address: IpAddr, member: &MemberStatus, now: Instant) -> Option<String> {
-        let seconds = now.saturating_duration_since(member.since).as_secs();
-        let age = humantime::format_duration(Duration::from_secs(seconds));
+        let age_at = |at| whole_seconds(now.saturating_duration_since(at));
+        let age = age_at(member.since);
+        let from = member.last_heartbeat.unwrap_or(member.since);
+        let left = whole_seconds((from + MAX_SILENCE).saturating_duration_since(now));
         let what = match member.state {
             MemberState::Dead => format!("member {address} is dead for {age}"),
-            MemberState::Silent => format!("no heartbeats of member {address} for {age}"),
+            MemberState::Silent => match member.last_heartbeat {
+                Some(at) => format!("no heartbeats of member {address} for {}", age_at(at)),
+                None => format!("member {address} was not heard since the start of this daemon"),
+            },
             MemberState::Unknown => format!("member {address} was not heard for {age}"),
             MemberState::Alive | MemberState::Asked | MemberState::Left => return None,
         };
@@ -68,7 +73,7 @@ impl ChainStatus {
                 format!("datagrams from its address arrive at UDP port {port}, and do not count: {reason}")
             }
             (None, _, MemberState::Silent) => format!(
-                "but its kernel answers: its daemon does not run, or a packet filter drops UDP port {port}; it stays in the ring for 30 s"
+                "but its kernel answers: its rules may go on without its daemon, or a packet filter drops UDP port {port}; without a heartbeat it is dead in {left}"
             ),
             (None, Some(true), _) => format!(
                 "but its kernel answers (ARP or ND): its daemon does not run, or has other `members` or another `port`, or a packet filter drops UDP port {port}"
@@ -120,4 +125,8 @@ impl ChainStatus {
         }
         warnings
     }
+}
+
+fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
 }

@@ -53,11 +53,27 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
             let said = facts.map(|facts| Said { facts, about_us });
             (
                 address(*last),
-                (MemberObservation { state: *state, since, said, awaited: false, lingers: false }, *vips),
+                (
+                    MemberObservation {
+                        state: *state,
+                        since,
+                        said,
+                        awaited: false,
+                        lingers: false,
+                        added: false,
+                    },
+                    *vips,
+                ),
             )
         })
         .collect();
-    let own = Own { address: address(11), wanted, switched_off: false, presence: MemberPresence::Here };
+    let own = Own {
+        address: address(11),
+        wanted,
+        switched_off: false,
+        presence: MemberPresence::Here,
+        members: ListDigest::default(),
+    };
     let list: Vec<IpAddr> =
         std::iter::once(11).chain(others.iter().map(|other| other.0)).map(address).collect();
     let observations = observed.iter().map(|(address, (observed, _))| (*address, *observed)).collect();
@@ -139,7 +155,7 @@ fn a_ring_of_both_families_is_printed() {
            3  did not count: the HMAC is wrong: the sender has another key
           12  did not count: the counter has not grown
         warning: chain: member 10.0.1.13 is dead for 5m: neither its heartbeats nor answers of its kernel arrive
-        warning: chain: no heartbeats of member 10.0.1.14 for 5m, but its kernel answers: its daemon does not run, or a packet filter drops UDP port 9181; it stays in the ring for 30 s"#]]
+        warning: chain: no heartbeats of member 10.0.1.14 for 5m, but its kernel answers: its rules may go on without its daemon, or a packet filter drops UDP port 9181; without a heartbeat it is dead in 0s"#]]
     .assert_eq(&text(&report_of(&chain, now), None));
 }
 
@@ -227,6 +243,7 @@ fn a_chain_without_forwarding_has_no_ring() {
         wanted: Families::NONE,
         switched_off: true,
         presence: MemberPresence::Here,
+        members: ListDigest::default(),
     };
     let chain = four(V4, now);
     let list: Vec<IpAddr> = chain.ring.entries.iter().map(|entry| entry.member).collect();

@@ -10,6 +10,7 @@
 
 mod capacity;
 mod key;
+mod membership;
 mod paths;
 mod place;
 mod rules;
@@ -26,6 +27,7 @@ use tracing::{error, info, warn};
 
 use self::capacity::CapacityKeeper;
 use self::key::KeyKeeper;
+use self::membership::MembershipKeeper;
 use self::paths::{PathInput, PathKeeper};
 use self::place::{Place, PlaceKeeper};
 use self::rules::{RuleKeeper, RuleWish};
@@ -49,6 +51,8 @@ use crate::takeover::io::exec::without_signals;
 
 /// How often everything is looked at again without an event.
 const TURN: Duration = Duration::from_secs(1);
+/// How often while the others hear that this host leaves.
+const FAST_TURN: Duration = Duration::from_millis(20);
 /// The wait before a loop that has ended by itself is started again.
 const RESTART: Duration = Duration::from_secs(1);
 /// How long a start waits for the other members at most before it announces.
@@ -109,7 +113,7 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
             return keeper.end(&channels).await;
         }
         let now = Instant::now();
-        let next = now + if leaves.is_some() { Duration::from_millis(20) } else { keeper.wait() };
+        let next = now + if leaves.is_some() { FAST_TURN } else { keeper.wait() };
         let next = keeper.capacity.due().map_or(next, |due| due.min(next));
         tokio::select! {
             report = next_report(&mut keeper.running) => match report {
@@ -167,7 +171,11 @@ struct ChainKeeper {
     off: Option<OffOrder>,
     keys: KeyKeeper,
     places: PlaceKeeper,
+    membership: MembershipKeeper,
+    /// The stop of the daemon, or a reload after which this host is no member.
     leaving: Option<Leaving>,
+    /// Since `forward = false`: the others hear that before the rules are removed.
+    retiring: Option<Leaving>,
     /// When the stop no longer waits for the other members.
     leave_by: Option<Instant>,
     /// Whether heartbeats have said that the rules are installed. Then the other members take this host into their rings.
@@ -182,6 +190,7 @@ impl ChainKeeper {
         let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
         let rules = RuleKeeper::start(&channels.files, &channels.state_dir).await;
         let joins = rules.is_installed();
+        let membership = MembershipKeeper::new(rules.former_list());
         ChainKeeper {
             running: None,
             report: HeartbeatReport::default(),
@@ -191,7 +200,9 @@ impl ChainKeeper {
             off,
             keys: KeyKeeper::default(),
             places: PlaceKeeper::default(),
+            membership,
             leaving: None,
+            retiring: None,
             leave_by: None,
             joins,
             join_by: Instant::now() + LONGEST_JOIN,
@@ -200,20 +211,35 @@ impl ChainKeeper {
 
     /// The wait until the next turn.
     fn wait(&self) -> Duration {
-        // The Ethernet address of a member is known a moment after its first heartbeat.
-        if self.rules.is_settled() { TURN } else { Duration::from_millis(50) }
+        if self.leaving.is_some() || self.retiring.is_some() && self.rules.is_installed() {
+            FAST_TURN
+        } else if self.rules.is_settled() && !self.membership.is_changing() {
+            TURN
+        } else {
+            // The Ethernet address of a member is known a moment after its first heartbeat.
+            Duration::from_millis(50)
+        }
     }
 
     /// Follows everything once.
     async fn turn(
         &mut self,
-        config: &Config,
+        config: &Arc<Config>,
         network: &Network,
         stop: ChainStop,
         channels: &ChainChannels,
     ) -> Option<LeavingStep> {
+        // A reload after which this host is no member: the former configuration goes on until the others know.
+        let former = self.membership.former(config, network);
+        let former = former.filter(|_| self.running.is_some() || self.rules.is_installed());
+        let departs = former.is_some();
+        if !departs && stop != ChainStop::Leave {
+            (self.leaving, self.leave_by) = (None, None);
+        }
+        let config = former.as_ref().unwrap_or(config);
         let Some(chain) = &config.chain else {
             self.dissolve(channels).await;
+            self.membership = MembershipKeeper::default();
             self.capacity.without_chain();
             channels.joined.send_replace(true);
             publish(channels, ChainStatus::default());
@@ -221,7 +247,11 @@ impl ChainKeeper {
         };
         self.keys.read(chain, channels).await;
         let mut problems = Vec::new();
-        let place = match self.places.place(chain, network).await {
+        if !departs {
+            self.membership.update(chain, network);
+        }
+        let place = self.places.place(chain, network, self.membership.own(), self.membership.others(network));
+        let place = match place.await {
             Ok(place) => place,
             Err(why) => {
                 problems.push(why);
@@ -253,23 +283,39 @@ impl ChainKeeper {
             if stop == ChainStop::Running { MemberPresence::Here } else { MemberPresence::Leaving },
             |leaving| leaving.presence(),
         );
-        let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence };
+        let members = ListDigest::of_members(&chain.members);
+        let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence, members };
         self.exchange(chain, &place, keys, channels);
         let now = Instant::now();
-        let observations: BTreeMap<IpAddr, MemberObservation> =
+        let mut observations: BTreeMap<IpAddr, MemberObservation> =
             self.report.members.iter().map(|(address, member)| (*address, member.observation)).collect();
+        if !departs {
+            self.membership.step(config, &mut observations, chain.heartbeat, network, now);
+        }
         let settled = !observations.is_empty() && settled(&observations);
-        let ring = Ring::new(&chain.members, &own, &observations);
+        let ring = Ring::new(&self.membership.ring(network), &own, &observations);
+        if chain.forward {
+            self.retiring = None;
+        }
         if chain.forward && settled {
-            let living = observations.iter().filter(|(_, observed)| observed.state.lives());
-            let living = living.map(|(member, _)| *member).collect();
-            let off = self.off.is_some();
-            let wish =
-                RuleWish { chain, place: &place, services: &services, ring: &ring, living, wanted, off };
+            let wish = RuleWish {
+                chain,
+                place: &place,
+                services: &services,
+                ring: &ring,
+                observations: &observations,
+                wanted,
+                off: self.off.is_some(),
+                left: presence == MemberPresence::Left,
+            };
             self.rules.follow(wish, channels).await;
         } else if !chain.forward {
-            self.rules.remove(channels).await;
+            let retiring = self.retiring.get_or_insert_with(|| Leaving::new(now));
+            if retiring.step(0, &observations, chain.heartbeat, now) == LeavingStep::RemoveRules {
+                self.rules.remove(channels).await;
+            }
         }
+        problems.extend(self.membership.problem(chain, network));
         problems.extend(self.rules.problems());
         problems.extend(self.report.bind_error.iter().map(|why| {
             format!("heartbeats cannot be exchanged at {} port {}: {why}", place.own, chain.port)
@@ -282,7 +328,7 @@ impl ChainKeeper {
             presence,
             switched_off: !chain.forward,
             next_hops: place.next_hops,
-            members: ListDigest::of_members(&chain.members),
+            members,
             services: ListDigest::of_services(&services),
         };
         let about = place.others.iter().map(|member| {
@@ -314,6 +360,7 @@ impl ChainKeeper {
             vips: vips.as_ref().clone(),
             intent: step.intent,
             answers: step.answers,
+            left: self.membership.left(chain.heartbeat, now),
         };
         if let Some(running) = &mut self.running
             && running.content != content
@@ -348,15 +395,32 @@ impl ChainKeeper {
                 send_errors: self.report.send_errors,
             },
         );
-        if stop == ChainStop::Leave {
+        if stop == ChainStop::Leave || departs {
             let leaving = self.leaving.get_or_insert_with(|| Leaving::new(now));
             if now >= *self.leave_by.get_or_insert(now + LONGEST_LEAVE) {
                 warn!("members still have this host in their rings, not waiting any longer");
-                return Some(LeavingStep::RemoveRules);
+                return self.left(stop, channels).await;
             }
-            return Some(leaving.step(0, &observations, chain.heartbeat, now));
+            let step = leaving.step(0, &observations, chain.heartbeat, now);
+            if step == LeavingStep::RemoveRules {
+                return self.left(stop, channels).await;
+            }
+            return Some(step);
         }
         None
+    }
+
+    /// The others know that this host has left, because of a stop or of a reload.
+    async fn left(&mut self, stop: ChainStop, channels: &ChainChannels) -> Option<LeavingStep> {
+        if stop != ChainStop::Leave {
+            info!("this host has left the chain");
+            self.dissolve(channels).await;
+            (self.leaving, self.leave_by) = (None, None);
+            self.membership = MembershipKeeper::default();
+            self.joins = false;
+            return None;
+        }
+        Some(LeavingStep::RemoveRules)
     }
 
     /// Publishes whether sessions may begin.
@@ -437,10 +501,12 @@ impl ChainKeeper {
             vips: Vec::new(),
             intent: None,
             answers: BTreeMap::new(),
+            left: BTreeSet::new(),
         };
         self.report = HeartbeatReport::default();
         self.join_by = Instant::now() + LONGEST_JOIN;
-        match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone())) {
+        let former = self.rules.former();
+        match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone(), former)) {
             Ok(heartbeats) => self.running = Some(RunningLoop { heartbeats, settings: compared, content }),
             Err(error) => error!(%error, "loop of the heartbeats was not started"),
         }

@@ -33,18 +33,18 @@ pub(super) struct PlaceKeeper {
 }
 
 impl PlaceKeeper {
-    /// Where this host is on the segment; `None`: the network was not read yet.
+    /// Where this host is on the segment; `None`: the network was not read yet. `others`: with whom it exchanges heartbeats.
     pub(super) async fn place(
         &mut self,
         chain: &ChainConfig,
         network: &Network,
+        own: Option<IpAddr>,
+        others: Vec<IpAddr>,
     ) -> Result<Option<Place>, String> {
         if !network.is_read() {
             return Ok(None);
         }
-        let own = chain.members.iter().copied().find(|member| network.has(*member));
         let own = own.ok_or("no address of this host is in `members`")?;
-        let others: Vec<IpAddr> = chain.members.iter().copied().filter(|member| *member != own).collect();
         let (device, index) = match chain.vxlan {
             Some(number) => {
                 let settings = VxlanSettings { number, own, members: others.clone() };

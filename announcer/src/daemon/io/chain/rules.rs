@@ -13,8 +13,9 @@ use super::{ChainChannels, Place};
 use crate::chain::heartbeat::{AboutReceiver, Families};
 use crate::chain::io::neighbours::Neighbours;
 use crate::chain::io::nft;
-use crate::chain::plan::{self, Installed, PlanInput, Service};
-use crate::chain::ring::{Believed, Ring};
+use crate::chain::member::Said;
+use crate::chain::plan::{self, Installed, PlanInput, Service, StoredMember};
+use crate::chain::ring::{Believed, MemberObservation, Ring};
 use crate::chain::rules::counters::{self, ChainCounters, TestPacketCounters};
 use crate::chain::rules::{self, ForwardingSwitch, ListenOn, RuleSet};
 use crate::chain::test_packets::TestPacketReport;
@@ -44,12 +45,14 @@ pub(super) struct RuleWish<'a> {
     /// The VIPs with the ports of their flows.
     pub(super) services: &'a BTreeMap<IpAddr, BTreeSet<u16>>,
     pub(super) ring: &'a Ring,
-    /// The other members that live.
-    pub(super) living: BTreeSet<IpAddr>,
+    /// What is known of the other members.
+    pub(super) observations: &'a BTreeMap<IpAddr, MemberObservation>,
     /// The families in which this host takes part.
     pub(super) wanted: Families,
     /// Whether an operator has switched the forwarding off.
     pub(super) off: bool,
+    /// Whether heartbeats say that this host has left. Then the others do not wait for it, and its next process must not keep them.
+    pub(super) left: bool,
 }
 
 pub(super) struct RuleKeeper {
@@ -140,6 +143,18 @@ impl RuleKeeper {
         AboutReceiver { known, ..about.unwrap_or_default() }
     }
 
+    /// The members of the ring that is in the kernel, and what they said when it was installed.
+    pub(super) fn former(&self) -> BTreeMap<IpAddr, Said> {
+        let members = self.installed.iter().flat_map(|installed| &installed.members);
+        members.map(|(member, stored)| (*member, stored.said())).collect()
+    }
+
+    /// The members that the rules in the kernel know, and our address among them; `None`: there are no rules.
+    pub(super) fn former_list(&self) -> Option<(Option<IpAddr>, BTreeSet<IpAddr>)> {
+        let installed = self.installed.as_ref()?;
+        Some((installed.own, installed.in_ring.keys().copied().chain(installed.own).collect()))
+    }
+
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.error.iter().map(|(why, _)| why.clone()).collect();
         if self.listens.values().any(|listens| *listens == ListenOn::Address) && !self.accepts_marks {
@@ -153,7 +168,7 @@ impl RuleKeeper {
 
     /// Makes the rules of the kernel those that follow from the ring.
     pub(super) async fn follow(&mut self, wish: RuleWish<'_>, channels: &ChainChannels) {
-        let RuleWish { chain, place, services, ring, living, wanted, off } = wish;
+        let RuleWish { chain, place, services, ring, observations, wanted, off, left } = wish;
         let now = Instant::now();
         self.believed.update(place.others.iter().copied(), now);
         self.believed.expire(now);
@@ -164,7 +179,10 @@ impl RuleKeeper {
             self.look(place, &pairs, now, channels).await;
         }
         self.listens.retain(|pair, _| services.get(&pair.0).is_some_and(|ports| ports.contains(&pair.1)));
-        self.lacks = chain.vxlan.is_none() && living.iter().any(|member| !self.ethernet.contains_key(member));
+        self.lacks = chain.vxlan.is_none()
+            && observations
+                .iter()
+                .any(|(member, observed)| observed.state.lives() && !self.ethernet.contains_key(member));
         let input = PlanInput {
             config: chain,
             device: &place.device,
@@ -181,12 +199,28 @@ impl RuleKeeper {
             Some(_) => place.others.iter().copied().collect(),
             None => self.ethernet.keys().copied().collect(),
         };
-        let in_ring = place.others.iter().map(|member| (*member, ring.has(*member))).collect();
+        let others = ring.entries.iter().map(|entry| entry.member).filter(|member| *member != place.own);
+        let waits = |member: &IpAddr| observations.get(member).is_some_and(|observed| observed.added);
+        let in_ring =
+            others.filter(|member| !waits(member)).map(|member| (member, ring.has(member))).collect();
         let text = match (&self.last, &self.installed) {
             (Some(last), Some(installed)) if *last == set => installed.text.clone(),
             (_, _) => rules::install(&set),
         };
-        self.install(set, Installed { text, families: wanted, in_ring, believed }, channels).await;
+        let in_our_ring = |(member, _): &(&IpAddr, &MemberObservation)| ring.has(**member) != Families::NONE;
+        let members = observations.iter().filter(in_our_ring).filter(|_| !left);
+        let members = members.filter_map(|(member, observed)| {
+            observed.said.as_ref().map(|said| (*member, StoredMember::of(said)))
+        });
+        let installed = Installed {
+            text,
+            own: Some(place.own),
+            families: wanted,
+            in_ring,
+            believed,
+            members: members.collect(),
+        };
+        self.install(set, installed, channels).await;
     }
 
     /// Switches the forwarding off or on in the rules that are in the kernel.

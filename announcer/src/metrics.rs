@@ -211,10 +211,6 @@ table! {
         "Limit of open file descriptors"
 }
 
-/// What can become of a packet of the chain: the values of the label `what` of [`CHAIN_PACKETS`].
-pub const CHAIN_PACKET_WORDS: [&str; 8] =
-    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark", "expired"];
-
 /// The chain at the time of a scrape.
 #[derive(Debug, Clone)]
 pub struct ChainMetrics {

@@ -281,8 +281,9 @@ impl Heard {
                 vips: Vec::new(),
                 intent: None,
                 answers: [].into(),
+                left: [].into(),
             };
-            heartbeats::start(&RealtimeThread::default(), settings, content).unwrap()
+            heartbeats::start(&RealtimeThread::default(), settings, content, [].into()).unwrap()
         });
         Heard { running, other }
     }

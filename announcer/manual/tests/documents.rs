@@ -11,6 +11,7 @@ use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::chain::heartbeat::HeartbeatDropReason;
+use announcer::chain::rules::counters::ChainCounter;
 use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::certificate::Flaw;
@@ -411,7 +412,7 @@ fn every_label_of_the_chain_is_explained() {
     let listed = below(&document("metrics.md"), "## What became of a packet of the chain").to_owned();
     let words = listed.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
     let words: BTreeSet<String> = words.map(str::to_owned).collect();
-    assert_eq!(words, set_of(metrics::CHAIN_PACKET_WORDS.iter().map(|word| (*word).to_owned())));
+    assert_eq!(words, set_of(ChainCounter::ALL.iter().map(|counter| counter.label().to_owned())));
     words_are_listed(
         "## Why a heartbeat did not count",
         HeartbeatDropReason::ALL.iter().map(|reason| reason.label()),

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::chain::{
-    ChainMember, ChainOrder, ChainReport, ChainSummary, CounterReport, DroppedHeartbeats, RingReport,
-    SiteMember, SiteReport, SiteVip,
+    ChainMember, ChainOrder, ChainReport, ChainSummary, DroppedHeartbeats, RingReport, SiteMember,
+    SiteReport, SiteVip,
 };
 pub use self::status::{
     DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerBfdStatus, PeerStatus, ServiceStatus,

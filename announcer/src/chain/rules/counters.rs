@@ -2,14 +2,83 @@
 //!
 //! Pure. The format is of libnftables-json(5).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::TABLE;
 use crate::model::Family;
 
-/// The counters' names, in the order of [`ChainCounters`].
-pub(super) const NAMES: [&str; 8] =
-    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark", "expired"];
+/// Makes the enum, its words and the values from one table: the name in nft, in JSON and in metrics, the variant, and what is said to people.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident $variant:ident $meaning:literal)+) => {
+        /// A counter of the rules.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ChainCounter {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl ChainCounter {
+            /// All of them.
+            pub const ALL: &[ChainCounter] = &[$(ChainCounter::$variant),+];
+
+            /// Its name in nft, in JSON and as a label of metrics.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(ChainCounter::$variant => stringify!($name),)+
+                }
+            }
+
+            /// What the packets have in common, for people.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(ChainCounter::$variant => $meaning,)+
+                }
+            }
+        }
+
+        /// What the rules of one family have counted since their table was made. Counted are packets as the kernel sees them: it may have
+        /// joined several of one flow (GRO).
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct ChainCounters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl ChainCounters {
+            /// The value of a counter.
+            pub fn get(&self, counter: ChainCounter) -> u64 {
+                match counter {
+                    $(ChainCounter::$variant => self.$name,)+
+                }
+            }
+
+            /// The values that `value` gives.
+            fn try_of<E>(value: impl Fn(ChainCounter) -> Result<u64, E>) -> Result<ChainCounters, E> {
+                Ok(ChainCounters { $($name: value(ChainCounter::$variant)?,)+ })
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets passed on to the next member.
+    forwarded Forwarded "passed on to the next member"
+    /// Those of them that arrived without a believed mark, so that their way began here.
+    started Started "of these, the way along the ring began here"
+    /// Packets that came marked and have a socket here.
+    accepted Accepted "came marked, and have a socket here"
+    /// Packets that came with their last hop, or with any mark while there was no next member, and have no socket here. This host's
+    /// stack answered.
+    returned Returned "ended their way without a socket: this host's stack answered"
+    /// Packets without a mark and a socket here that were not forwarded because of the budget.
+    over_budget OverBudget "not forwarded because of `budget`"
+    /// Those that were not forwarded because forwarding is off or because there is no next member.
+    not_started NotStarted "not forwarded: switched off, or nobody is next"
+    /// Packets without a socket here whose DSCP is in the range of the marks, from somebody who is no member. Ordinary traffic may
+    /// have such a DSCP (46 is EF), and a member's address may be missing in the rules.
+    foreign_mark ForeignMark "have a mark, and are from no member"
+    /// Those of `returned` whose TTL ended. A member that forwards to us is then missing among the believed ones, so that its packets
+    /// begin again here.
+    expired Expired "went round until their TTL ended: a member is not believed"
+}
 
 /// The names of the counters of test packets, in the order of [`TestPacketCounters`].
 pub(super) const TEST_NAMES: [&str; 4] = ["test_sent", "test_arrived", "test_changed", "test_delivered"];
@@ -25,31 +94,6 @@ pub struct TestPacketCounters {
     pub changed: u64,
     /// Those that have passed this host's packet filter.
     pub delivered: u64,
-}
-
-/// What the rules of one family have counted since their table was made. Counted are packets as the kernel sees them: it may have
-/// joined several of one flow (GRO).
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct ChainCounters {
-    /// Packets passed on to the next member.
-    pub forwarded: u64,
-    /// Those of them that arrived without a believed mark, so that their way began here.
-    pub started: u64,
-    /// Packets that came marked and have a socket here.
-    pub accepted: u64,
-    /// Packets that came with their last hop, or with any mark while there was no next member, and have no socket here. This host's
-    /// stack answered.
-    pub returned: u64,
-    /// Packets without a mark and a socket here that were not forwarded because of the budget.
-    pub over_budget: u64,
-    /// Those that were not forwarded because forwarding is off or because there is no next member.
-    pub not_started: u64,
-    /// Packets without a socket here whose DSCP is in the range of the marks, from somebody who is no member. Ordinary traffic may
-    /// have such a DSCP (46 is EF), and a member's address may be missing in the rules.
-    pub foreign_mark: u64,
-    /// Those of `returned` whose TTL ended. A member that forwards to us is then missing among the believed ones, so that its packets
-    /// begin again here.
-    pub expired: u64,
 }
 
 /// Why the counters cannot be read.
@@ -127,20 +171,10 @@ fn of_family(counters: &[PrintedCounter], family: Family) -> Result<Option<Chain
     if ours.is_empty() {
         return Ok(None);
     }
-    let mut values = [0; NAMES.len()];
-    for (value, name) in values.iter_mut().zip(NAMES) {
+    let value = |counter: ChainCounter| {
+        let name = counter.label();
         let found = ours.iter().find(|counter| counter.name == name);
-        *value = found.ok_or(CountersError::Missing { family, name })?.packets;
-    }
-    let [forwarded, started, accepted, returned, over_budget, not_started, foreign_mark, expired] = values;
-    Ok(Some(ChainCounters {
-        forwarded,
-        started,
-        accepted,
-        returned,
-        over_budget,
-        not_started,
-        foreign_mark,
-        expired,
-    }))
+        found.map(|counter| counter.packets).ok_or(CountersError::Missing { family, name })
+    };
+    ChainCounters::try_of(value).map(Some)
 }

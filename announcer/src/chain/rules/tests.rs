@@ -2,7 +2,7 @@
 
 use expect_test::expect_file;
 
-use super::counters::{ChainCounters, CountersError, TestPacketCounters, parse, test_packets};
+use super::counters::{ChainCounter, ChainCounters, CountersError, TestPacketCounters, parse, test_packets};
 use super::*;
 
 fn next<A>(address: A, members: usize) -> Option<NextMember<A>> {
@@ -114,7 +114,8 @@ fn printed(family: &str, table: &str, name: &str, packets: u64) -> String {
 }
 
 fn ours(family: &str) -> Vec<String> {
-    (1..).zip(counters::NAMES).map(|(packets, name)| printed(family, TABLE, name, packets)).collect()
+    let counters = (1..).zip(ChainCounter::ALL);
+    counters.map(|(packets, counter)| printed(family, TABLE, counter.label(), packets)).collect()
 }
 
 fn all(items: &[String]) -> String {

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use super::counters::{NAMES, TEST_NAMES};
+use super::counters::{ChainCounter, TEST_NAMES};
 use super::{
     BelievedSources, CONNECTION_MARK, FamilyRules, ForwardingSwitch, LAST_HOP, ListenOn, MAX_MEMBERS,
     RuleSet, TABLE, TEST_MARK, TEST_PORT,
@@ -49,7 +49,7 @@ const CHAINS: [&str; 9] = [
 pub(super) fn family<A: Display + Ord>(words: &Words, rules: &RuleSet, own: &FamilyRules<A>) -> String {
     let Words { table, address, .. } = words;
     let mut out = format!("table {table} {TABLE} {{\n");
-    for name in NAMES.into_iter().chain(TEST_NAMES) {
+    for name in ChainCounter::ALL.iter().map(|counter| counter.label()).chain(TEST_NAMES) {
         out += &format!("\tcounter {name} {{ }}\n");
     }
     let sets = sets(address, rules, own);
@@ -115,6 +115,18 @@ fn chains<A: Display + Ord>(
         BelievedSources::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
         BelievedSources::Device => format!("iifname \"{}\"", rules.device),
     };
+    let counted = |counter: ChainCounter| format!("counter name {}", counter.label());
+    let [forwarded, started, accepted, returned_here, over_budget, not_started, foreign_mark, expired] = [
+        ChainCounter::Forwarded,
+        ChainCounter::Started,
+        ChainCounter::Accepted,
+        ChainCounter::Returned,
+        ChainCounter::OverBudget,
+        ChainCounter::NotStarted,
+        ChainCounter::ForeignMark,
+        ChainCounter::Expired,
+    ]
+    .map(counted);
     let is_marked = format!("{table} dscp >= {LAST_HOP}");
     let clear = format!("{table} dscp set 0");
 
@@ -152,8 +164,8 @@ fn chains<A: Display + Ord>(
         lookup_error.push(format!("{inner_port} {ports} socket mark 0 goto unowned"));
     }
     lookup_error.extend(["socket transparent <= 1 goto owned".into(), "goto unowned".into()]);
-    let owned = vec![format!("{is_marked} {believed} counter name accepted {clear}"), "accept".into()];
-    let returned = vec![format!("counter name returned {clear} accept")];
+    let owned = vec![format!("{is_marked} {believed} {accepted} {clear}"), "accept".into()];
+    let returned = vec![format!("{returned_here} {clear} accept")];
     let test_arrival = vec![
         "counter name test_arrived".into(),
         format!("{table} dscp != {TEST_MARK} counter name test_changed"),
@@ -167,7 +179,7 @@ fn chains<A: Display + Ord>(
     ];
     let mut test_start = vec!["drop".to_owned()];
 
-    let mut unowned = vec![format!("{hop_limit} <= 1 counter name expired goto returned")];
+    let mut unowned = vec![format!("{hop_limit} <= 1 {expired} goto returned")];
     let mut next_member = Vec::new();
     let mut hops = Vec::new();
     if let Some(next) = &own.next {
@@ -178,7 +190,7 @@ fn chains<A: Display + Ord>(
             marks.join(", ")
         ));
         let dup = format!("dup to {} device \"{}\"", next.address, rules.device);
-        next_member.push(format!("{dup} counter name forwarded drop"));
+        next_member.push(format!("{dup} {forwarded} drop"));
         let rewrite = format!("{table} saddr set {test_source} {table} dscp set {TEST_MARK}");
         test_start = vec![format!("{rewrite} {dup} counter name test_sent drop")];
         hops = (LAST_HOP..LAST_HOP + MAX_MEMBERS)
@@ -187,18 +199,17 @@ fn chains<A: Display + Ord>(
     } else {
         unowned.push(format!("{believed} {is_marked} goto returned"));
     }
-    unowned.push(format!("{is_marked} counter name foreign_mark"));
+    unowned.push(format!("{is_marked} {foreign_mark}"));
     match (&own.next, rules.forwarding) {
         (Some(next), ForwardingSwitch::On) => {
             let budget = rules.budget.get();
             let burst = (budget / 2).max(1);
-            unowned.push(format!(
-                "limit rate over {budget}/second burst {burst} packets counter name over_budget accept"
-            ));
-            unowned.push(format!("counter name started goto hop{}", next.ring.first_mark()));
+            unowned
+                .push(format!("limit rate over {budget}/second burst {burst} packets {over_budget} accept"));
+            unowned.push(format!("{started} goto hop{}", next.ring.first_mark()));
         }
         (Some(_), ForwardingSwitch::Off) | (None, ForwardingSwitch::On | ForwardingSwitch::Off) => {
-            unowned.push("counter name not_started accept".into());
+            unowned.push(format!("{not_started} accept"));
         }
     }
     let rest = [

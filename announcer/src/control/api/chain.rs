@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::ReasonStatus;
+use crate::chain::rules::counters::ChainCounters;
 use crate::chain::status::OffOrder;
 
 /// The chain, as this host sees it.
@@ -23,7 +24,7 @@ pub struct ChainReport {
     pub installed: bool,
     /// The rings of the families in which this host takes part.
     pub rings: BTreeMap<String, RingReport>,
-    /// All members, in the order of the list; empty while the chain does not work here.
+    /// All members, in the order of their addresses; empty while the chain does not work here.
     pub members: Vec<ChainMember>,
     /// The heartbeats that did not count, by reason, since the exchange of heartbeats began; each reason that has occurred.
     pub heartbeats_dropped: Vec<DroppedHeartbeats>,
@@ -50,29 +51,7 @@ pub struct RingReport {
     /// that are passed on.
     pub test_packets: ReasonStatus,
     /// What the rules have counted; none while they are not in the kernel.
-    pub counters: Option<CounterReport>,
-}
-
-/// What the rules of one family have counted since they were installed, in packets as the kernel sees them: it may have joined several
-/// of one flow (GRO).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CounterReport {
-    /// Packets passed on to the next member.
-    pub forwarded: u64,
-    /// Those of them whose way along the ring began here.
-    pub started: u64,
-    /// Packets that came marked and have a socket here.
-    pub accepted: u64,
-    /// Packets that came to their last hop and have no socket here: this host's stack answered.
-    pub returned: u64,
-    /// Packets that were not forwarded because of the budget.
-    pub over_budget: u64,
-    /// Packets that were not forwarded because forwarding is switched off or there is no next member.
-    pub not_started: u64,
-    /// Packets without a socket here that have a mark, but are from no member.
-    pub foreign_mark: u64,
-    /// Those of `returned` whose TTL has ended: a member that forwards to this host is not believed here.
-    pub expired: u64,
+    pub counters: Option<ChainCounters>,
 }
 
 /// A member.
@@ -123,7 +102,7 @@ pub struct DroppedHeartbeats {
 /// The VIPs of the whole site, as the members have said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteReport {
-    /// All members, in the order of the list; empty while the chain does not work here.
+    /// All members, in the order of their addresses; empty while the chain does not work here.
     pub members: Vec<SiteMember>,
     /// The VIPs, in the order of the configuration, then those that only other members have.
     pub vips: Vec<SiteVip>,

@@ -11,11 +11,10 @@ use super::{families, key};
 use crate::chain::heartbeat::{Facts, Families, MemberVipState};
 use crate::chain::member::MemberState;
 use crate::chain::ring::{Absence, RingEntry};
-use crate::chain::rules::counters::ChainCounters;
 use crate::chain::status::{ChainStatus, MemberStatus};
 use crate::control::api::{
-    ChainMember, ChainReport, ChainSummary, CounterReport, DroppedHeartbeats, ReasonStatus, RingReport,
-    SiteMember, SiteReport, SiteVip,
+    ChainMember, ChainReport, ChainSummary, DroppedHeartbeats, ReasonStatus, RingReport, SiteMember,
+    SiteReport, SiteVip,
 };
 use crate::model::Family;
 
@@ -90,22 +89,8 @@ fn ring(status: &ChainStatus, family: Family) -> RingReport {
             let state = status.paths.of(family).to_next;
             ReasonStatus { code: state.label().to_owned(), text: state.to_string() }
         },
-        counters: status.counters_of(family).map(counters),
+        counters: status.counters_of(family).copied(),
     }
-}
-
-fn counters(counted: &ChainCounters) -> CounterReport {
-    let ChainCounters {
-        forwarded,
-        started,
-        accepted,
-        returned,
-        over_budget,
-        not_started,
-        foreign_mark,
-        expired,
-    } = *counted;
-    CounterReport { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark, expired }
 }
 
 fn member(

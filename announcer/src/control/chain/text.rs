@@ -20,21 +20,9 @@
 use std::collections::BTreeMap;
 
 use super::plural;
-use crate::control::api::{ChainMember, ChainReport, CounterReport};
+use crate::chain::rules::counters::{ChainCounter, ChainCounters};
+use crate::control::api::{ChainMember, ChainReport};
 use crate::control::status::{age, columns, cut};
-
-/// The counters: the word, its meaning, and how it is read.
-type CounterRow = (&'static str, &'static str, fn(&CounterReport) -> u64);
-const COUNTERS: [CounterRow; 8] = [
-    ("forwarded", "passed on to the next member", |counted| counted.forwarded),
-    ("started", "of these, the way along the ring began here", |counted| counted.started),
-    ("accepted", "came marked, and have a socket here", |counted| counted.accepted),
-    ("returned", "ended their way without a socket: this host's stack answered", |counted| counted.returned),
-    ("over budget", "not forwarded because of `budget`", |counted| counted.over_budget),
-    ("not started", "not forwarded: switched off, or nobody is next", |counted| counted.not_started),
-    ("foreign mark", "have a mark, and are from no member", |counted| counted.foreign_mark),
-    ("expired", "went round until their TTL ended: a member is not believed", |counted| counted.expired),
-];
 
 /// The states of VIPs that are listed, and their words for people.
 const STATES: [(&str, &str); 5] = [
@@ -144,16 +132,17 @@ fn place(report: &ChainReport, member: &ChainMember) -> String {
 
 /// The counters, one column for each family whose rules are in the kernel.
 fn packets(report: &ChainReport) -> Vec<String> {
-    let counted: Vec<(&String, CounterReport)> =
+    let counted: Vec<(&String, ChainCounters)> =
         report.rings.iter().filter_map(|(family, ring)| Some((family, ring.counters?))).collect();
     if counted.is_empty() {
         return Vec::new();
     }
     let title =
         std::iter::once(String::new()).chain(counted.iter().map(|(family, _)| name(family).to_owned()));
-    let rows = COUNTERS.iter().map(|(word, meaning, read)| {
-        let cells = counted.iter().map(|(_, counters)| read(counters).to_string());
-        std::iter::once((*word).to_owned()).chain(cells).chain([(*meaning).to_owned()]).collect()
+    let rows = ChainCounter::ALL.iter().map(|counter| {
+        let cells = counted.iter().map(|(_, counters)| counters.get(*counter).to_string());
+        let word = counter.label().replace('_', " ");
+        std::iter::once(word).chain(cells).chain([counter.meaning().to_owned()]).collect()
     });
     let rows: Vec<Vec<String>> = std::iter::once(title.collect()).chain(rows).collect();
     let numbers: Vec<usize> = (1..=counted.len()).collect();

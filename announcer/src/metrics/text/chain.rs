@@ -5,13 +5,13 @@
 use std::fmt;
 
 use super::super::{
-    CHAIN_DIFFERS, CHAIN_DROPS, CHAIN_MEMBERS, CHAIN_OFF, CHAIN_PACKET_WORDS, CHAIN_PACKETS, CHAIN_RING,
-    CHAIN_RULES, CHAIN_STATE, CHAIN_STATE_TIME, CHAIN_TEST, CHAIN_UNSENT, Scrape,
+    CHAIN_DIFFERS, CHAIN_DROPS, CHAIN_MEMBERS, CHAIN_OFF, CHAIN_PACKETS, CHAIN_RING, CHAIN_RULES,
+    CHAIN_STATE, CHAIN_STATE_TIME, CHAIN_TEST, CHAIN_UNSENT, Scrape,
 };
 use super::MetricsWriter;
 use crate::chain::heartbeat::HeartbeatDropReason;
 use crate::chain::member::MemberState;
-use crate::chain::rules::counters::ChainCounters;
+use crate::chain::rules::counters::ChainCounter;
 use crate::chain::test_packets::TestPacketState;
 use crate::model::Family;
 
@@ -59,7 +59,8 @@ impl Scrape {
         out.family(&CHAIN_PACKETS, |rows| {
             FAMILIES.iter().try_for_each(|(family, label)| {
                 let Some(counters) = chain.counters_of(*family) else { return Ok(()) };
-                packets(counters).try_for_each(|(what, count)| rows.row(&[label, what], count))
+                let mut all = ChainCounter::ALL.iter();
+                all.try_for_each(|counter| rows.row(&[label, counter.label()], counters.get(*counter)))
             })
         })?;
         out.family(&CHAIN_TEST, |rows| {
@@ -79,28 +80,4 @@ impl Scrape {
         })?;
         out.one(&CHAIN_UNSENT, works.then_some(chain.send_errors))
     }
-}
-
-/// The counters, with the values of their label.
-fn packets(counters: &ChainCounters) -> impl Iterator<Item = (&'static str, u64)> {
-    let ChainCounters {
-        forwarded,
-        started,
-        accepted,
-        returned,
-        over_budget,
-        not_started,
-        foreign_mark,
-        expired,
-    } = *counters;
-    CHAIN_PACKET_WORDS.into_iter().zip([
-        forwarded,
-        started,
-        accepted,
-        returned,
-        over_budget,
-        not_started,
-        foreign_mark,
-        expired,
-    ])
 }

@@ -1,33 +1,31 @@
 //! The commands, and the text that they print.
 
+mod failure;
+mod order;
+mod source;
+
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::failure::Failure;
+use self::order::Order;
+use self::source::VipSource;
 use crate::STATE_DIR;
-use crate::config::{self, ConfigError};
-use crate::folder::{files_of_folder, folder_of};
-use crate::io::announcer::{self, AskError};
-use crate::io::regular::{self, FileError};
-use crate::io::units;
-use crate::io::{self as host, Error, Host, StepResult};
-use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
-use crate::substitution::{self, Variable, Variables};
-use crate::units::{UNITS, Unit};
-use crate::warning::{self, Warning};
+use crate::config;
+use crate::io::{self as host, Error, Host, StepResult, announcer};
+use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
+use crate::report::Report;
 
-/// The longest configuration, in octets: about 100,000 services.
-const LONGEST_CONFIG: u64 = 64 * 1024 * 1024;
-
-/// Sets up a frontend for VIPs whose packets a router sends to it directly (DSR): the VIPs on lo, and ARP settings
-/// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). If the configuration has `[chain]`, and it forwards
-/// packets, also tcp_fwmark_accept = 1, so that connections keep the mark of the rules.
+/// Sets up a frontend for VIPs whose packets a router or a director sends to it directly (DSR): the VIPs on lo, and ARP settings
+/// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). Where it is needed, also rp_filter = 2, so that
+/// requests which arrive by another interface than that of the replies are not dropped. If the configuration has `[chain]`, and it
+/// forwards packets, also tcp_fwmark_accept = 1, so that connections keep the mark of the rules.
 ///
-/// It does not change what is already there, and it undoes only its own changes.
+/// It changes nothing that another program has set up, and it undoes only its own changes.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -37,25 +35,36 @@ pub struct Cli {
     /// The directory of the state file, which has the changed settings and their old values
     #[arg(long, global = true, value_name = "DIR", default_value = STATE_DIR)]
     state_dir: PathBuf,
+
+    /// The interface that has the VIPs: lo, a dummy interface, or a VRF, which exists already. The daemon uses lo
+    #[arg(long, global = true, value_name = "NAME", default_value = "lo")]
+    device: String,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
+    /// Print the steps that `apply` would do with their reasons, and exit with 1 if there are any, else with 0
     ///
-    /// A configuration without a VIP is allowed: then there are no steps.
-    Plan(VipSource),
+    /// The exit code is also 1 if another program has put a VIP on this host in a way that harms. A configuration without a VIP is
+    /// allowed: then there are no steps.
+    Plan(Compare),
 
     /// Do these steps, and print each when it is done; print nothing if there are none
     ///
     /// Stops at the first step that fails; the steps before it stay done, and another `apply` continues from there.
     /// Needs CAP_NET_ADMIN if there are steps to do. Never removes a VIP. A configuration without a VIP is allowed: then there is
-    /// nothing to do.
-    Apply(VipSource),
+    /// nothing to do. A VIP that another program has put on this host is not changed; if it harms there, a warning says what to do, and
+    /// the exit code is 1.
+    Apply(Apply),
+
+    /// Print a sentence for each thing that is not as `apply` leaves it, and exit with 1 if there are any, else with 0
+    ///
+    /// It changes nothing, and needs no capability.
+    Check(Compare),
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
-    /// Without `--vip`, this is also what `[chain]` has left: the nftables tables `ip announcer` and `ip6 announcer`, and the device
+    /// Without a VIP, this is also what `[chain]` has left: the nftables tables `ip announcer` and `ip6 announcer`, and the device
     /// announcer0. With nftables installed, it needs CAP_NET_ADMIN, also if there are no steps.
     ///
     /// VIPs that another program has put on lo stay, and so do settings that were changed since. lo stays up. Refused while
@@ -70,267 +79,148 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct VipSource {
-    /// The announcer configuration with the VIPs (`[[service]] vips`) and `[chain]`; also the files of `conf.d` beside it
-    #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
-    config: PathBuf,
+struct Compare {
+    #[command(flatten)]
+    source: VipSource,
 
-    /// A VIP, instead of the configuration; repeat it for more
-    #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip, conflicts_with = "config")]
-    vips: Vec<IpAddr>,
+    /// Print JSON: the steps, and the warnings
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Apply {
+    #[command(flatten)]
+    source: VipSource,
+
+    /// Move VIPs of ours from another interface to that of `--device` even while announcer holds them
+    #[arg(long)]
+    force: bool,
+
+    /// The control socket of announcer, to ask which VIPs it holds
+    #[arg(long, value_name = "SOCKET", default_value = SOCKET)]
+    socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct Remove {
-    /// Remove only this VIP, and do not change the settings; repeat it for more
-    #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip)]
+    /// Remove only these VIPs, and do not change the settings
+    #[arg(value_name = "VIP", value_parser = config::vip)]
     vips: Vec<IpAddr>,
+
+    /// Another form of the argument VIP
+    #[arg(long = "vip", value_name = "VIP", value_parser = config::vip, hide = true)]
+    options: Vec<IpAddr>,
 
     /// Remove them even while announcer holds the VIPs: clients lose their connections, and announcer puts the VIPs back
     #[arg(long)]
     force: bool,
 
     /// The control socket of announcer, to ask which VIPs it holds
-    #[arg(long, value_name = "SOCKET", default_value = "/run/announcer/control.sock")]
+    #[arg(long, value_name = "SOCKET", default_value = SOCKET)]
     socket: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct Order {
-    /// The web server's unit, as in `caddy.service`; more units can follow
-    #[arg(value_name = "UNIT", required = true, value_parser = Unit::parse)]
-    units: Vec<Unit>,
-
-    /// Remove the drop-in again
-    #[arg(long)]
-    remove: bool,
-
-    /// The directory of the operator's units and drop-ins
-    #[arg(long, value_name = "DIR", default_value = UNITS)]
-    units_dir: PathBuf,
-}
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The configuration file does not exist, or cannot be read.
-    #[error("cannot read `{}`: {error}{}", path.display(), hint(error))]
-    ConfigFile {
-        /// The path of the file.
-        path: PathBuf,
-        /// Why.
-        error: FileError,
-    },
-    /// The configuration is wrong.
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    /// The state of the host cannot be read.
-    #[error("cannot read the host: {0}")]
-    Observe(Error),
-    /// There are steps to do, but this process has no right to do them.
-    #[error("{0}")]
-    NotPermitted(Error),
-    /// A step failed.
-    #[error("`{step}` failed: {error}{}", not_done(*after))]
-    Step {
-        /// Which.
-        step: Step,
-        /// Why.
-        error: Error,
-        /// How many steps after it were not done.
-        after: usize,
-    },
-    /// A running daemon holds VIPs that the steps affect: VIPs that are removed, or all if the ARP settings are restored.
-    #[error(
-        "announcer runs and holds {}: it would put {} back; stop it first with `systemctl stop announcer`, or use `--force`",
-        join(.0), if .0.len() == 1 { "it" } else { "them" }
-    )]
-    InUse(BTreeSet<IpAddr>),
-    /// A drop-in could not be written or removed.
-    #[error("`{}`: {error}", path.display())]
-    DropIn {
-        /// The drop-in.
-        path: PathBuf,
-        /// The error of the system.
-        error: io::Error,
-    },
-    /// The state file cannot be read, so the changes cannot be undone.
-    #[error("{0}")]
-    Record(String),
-    /// A daemon listens, but does not return which VIPs it holds.
-    #[error("cannot ask announcer at `{}` which VIPs it holds: {error}; `--force` continues without this answer", socket.display())]
-    Ask {
-        /// Its control socket.
-        socket: PathBuf,
-        /// The error.
-        error: AskError,
-    },
-}
-
-impl Failure {
-    /// 1 for a step that failed or was refused; 2 for wrong usage, a wrong configuration, or a host or state file that cannot be
-    /// read.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) | Failure::Record(_) => {
-                ExitCode::from(2)
-            }
-            Failure::NotPermitted(_)
-            | Failure::Step { .. }
-            | Failure::InUse(_)
-            | Failure::DropIn { .. }
-            | Failure::Ask { .. } => ExitCode::from(1),
-        }
-    }
-}
-
-/// What to do about a configuration file that does not exist.
-fn hint(error: &FileError) -> &'static str {
-    match error {
-        FileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
-            "; name another file with `--config`, or VIPs with `--vip`"
-        }
-        FileError::Io(_)
-        | FileError::NotRegular
-        | FileError::TooLarge(_)
-        | FileError::WritableByOthers(_) => "",
-    }
-}
-
-/// The end of a message: how many steps after the failed one were not done.
-fn not_done(steps: usize) -> String {
-    match steps {
-        0 => String::new(),
-        1 => "; 1 step after it was not done".into(),
-        n => format!("; {n} steps after it were not done"),
-    }
-}
-
-fn join(vips: &BTreeSet<IpAddr>) -> String {
-    vips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
-}
+/// Where the daemon listens by default.
+const SOCKET: &str = "/run/announcer/control.sock";
 
 /// Runs the command; returns the exit code.
 ///
 /// # Errors
 /// Why the command failed.
 pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let command = match cli.command {
+        Command::Order(order) => return order.carry_out(),
+        command @ (Command::Plan(_) | Command::Apply(_) | Command::Check(_) | Command::Remove(_)) => command,
+    };
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
-    match cli.command {
-        Command::Plan(source) => {
-            let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
+    let host = host.on(&cli.device).await?;
+    match command {
+        Command::Plan(compare) => {
+            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            if !compare.json {
+                report.plan().iter().for_each(output::line);
+                warn(&report);
+            }
+            Ok(code(&report))
+        }
+        Command::Check(compare) => {
+            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            if !compare.json {
+                report.check().iter().for_each(output::line);
+                report.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+            }
+            Ok(code(&report))
+        }
+        Command::Apply(apply) => {
+            let Some((vips, forwarding)) = apply.source.read()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
-            steps.iter().for_each(output::line);
-            warn(&observed, &vips);
-            Ok(ExitCode::from(u8::from(!steps.is_empty())))
-        }
-        Command::Apply(source) => {
-            let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
-            let observed = observe(&host).await?;
-            warn(&observed, &vips);
-            carry_out(&host, plan(&observed, &DesiredState::Present(vips, forwarding))).await
-        }
-        Command::Remove(remove) => {
-            let mut observed = observe(&host).await?;
-            let named: BTreeSet<IpAddr> = remove.vips.into_iter().collect();
-            // Without the state file, the settings would stay changed without a message. Single VIPs have a mark, so they can be
-            // removed.
-            if let (Some(error), true) = (&observed.record_error, named.is_empty()) {
-                return Err(Failure::Record(error.clone()));
+            let report = Report::new(&observed, &vips, steps);
+            warn(&report);
+            if !apply.force && report.steps.iter().any(|step| matches!(step, Step::RemoveElsewhere { .. })) {
+                refuse_if_held(&report.steps, &apply.socket).await?;
             }
-            named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
-                output::note(format_args!("{vip} was put on lo by another program: it stays"));
-            });
-            if named.is_empty() {
-                observed.chain = host.observe_chain().await.map_err(chain_failure)?;
-                if let Some(error) = &observed.chain.error {
-                    output::note(format_args!(
-                        "warning: the rules of the chain stay, if there are any: {error}; `nft delete table ip announcer` and \
-                         `nft delete table ip6 announcer` remove them"
-                    ));
-                }
-            }
-            let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
-            let steps = plan(&observed, &desired);
-            if !steps.is_empty() && !remove.force {
-                refuse_if_held(&steps, &remove.socket).await?;
-            }
-            carry_out(&host, steps).await
+            let is_refused = !report.refused.is_empty();
+            carry_out(&host, report.steps, &report.device).await?;
+            Ok(ExitCode::from(u8::from(is_refused)))
         }
+        Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
     }
 }
 
-impl Order {
-    /// Writes or removes the drop-in of each unit, and prints the path of each that has changed.
-    fn carry_out(self) -> Result<ExitCode, Failure> {
-        let mut is_changed = false;
-        for unit in &self.units {
-            if !self.remove && !units::exists(&self.units_dir, unit) {
+/// 1 if something is not as it should be.
+fn code(report: &Report) -> ExitCode {
+    ExitCode::from(u8::from(!report.is_good()))
+}
+
+impl Compare {
+    /// Compares the host with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
+    async fn report(&self, host: &Host) -> Result<Option<Report>, Failure> {
+        let Some((vips, forwarding)) = self.source.read()? else { return Ok(None) };
+        let observed = observe(host).await?;
+        let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
+        let report = Report::new(&observed, &vips, steps);
+        if self.json {
+            output::line(report.json().map_err(Failure::Json)?);
+        }
+        Ok(Some(report))
+    }
+}
+
+impl Remove {
+    async fn carry_out(self, host: &Host) -> Result<ExitCode, Failure> {
+        let mut observed = observe(host).await?;
+        let named: BTreeSet<IpAddr> = self.vips.into_iter().chain(self.options).collect();
+        // Without the state file, the settings would stay changed without a message. Single VIPs have a mark, so they can be
+        // removed.
+        if let (Some(error), true) = (&observed.record_error, named.is_empty()) {
+            return Err(Failure::Record(error.clone()));
+        }
+        named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
+            output::note(format_args!(
+                "{vip} was put on {} by another program: it stays",
+                observed.lo.device
+            ));
+        });
+        if named.is_empty() {
+            observed.chain = host.observe_chain().await.map_err(chain_failure)?;
+            if let Some(error) = &observed.chain.error {
                 output::note(format_args!(
-                    "warning: systemd has no unit `{}` yet; the drop-in has no effect until there is one",
-                    unit.name()
+                    "warning: the rules of the chain stay, if there are any: {error}; `nft delete table ip announcer` and \
+                     `nft delete table ip6 announcer` remove them"
                 ));
             }
-            let (verb, done) = if self.remove {
-                ("removed", units::remove(&self.units_dir, unit))
-            } else {
-                ("wrote", units::write(&self.units_dir, unit))
-            };
-            if let Some(path) = done.map_err(|(path, error)| Failure::DropIn { path, error })? {
-                is_changed = true;
-                output::line(format_args!("{verb} {}", path.display()));
-            }
         }
-        if is_changed {
-            output::line("`systemctl daemon-reload` lets systemd read it");
+        let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
+        let steps = plan(&observed, &desired);
+        if !steps.is_empty() && !self.force {
+            refuse_if_held(&steps, &self.socket).await?;
         }
-        Ok(ExitCode::SUCCESS)
+        carry_out(host, steps, &observed.lo.device).await
     }
-}
-
-impl VipSource {
-    /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name
-    /// no VIP, which is allowed, it prints this, and there is nothing to do.
-    fn read(self) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
-        if !self.vips.is_empty() {
-            return Ok(Some((self.vips.into_iter().collect(), Forwarding::No)));
-        }
-        let folder = folder_of(&self.config);
-        let path = self.config;
-        let names = match regular::names_of_trusted(&folder) {
-            Ok(names) => names,
-            Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
-        };
-        let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
-        let (mut vips, mut forwarding) = (BTreeSet::new(), Forwarding::No);
-        for path in std::iter::once(path.clone()).chain(others) {
-            let name = path.display().to_string();
-            match regular::read_trusted(&path, LONGEST_CONFIG) {
-                Ok(octets) => {
-                    let text = config::decode(&name, octets)?;
-                    vips.extend(config::vips(&name, &text, &environment(&text))?);
-                    forwarding = forwarding.max(config::forwarding(&text));
-                }
-                Err(error) => return Err(Failure::ConfigFile { path, error }),
-            }
-        }
-        let name = path.display();
-        if vips.is_empty() {
-            output::note(format_args!(
-                "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
-            ));
-        }
-        Ok((!vips.is_empty()).then_some((vips, forwarding)))
-    }
-}
-
-/// The variables of the environment that a text names. announcer refuses a VIP from a credential.
-fn environment(text: &str) -> Variables {
-    let value = |name: String| Some((name.clone(), Variable::Environment(std::env::var(&name).ok()?)));
-    substitution::names(text).into_iter().filter_map(value).collect()
 }
 
 /// Why the rules and the device of the chain cannot be read.
@@ -348,9 +238,8 @@ fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
 }
 
 /// Prints the warnings about the host for which there are no steps.
-fn warn(observed: &HostState, vips: &BTreeSet<IpAddr>) {
-    let record = observed.record_error.clone().map(Warning::Record);
-    for warning in warning::of_addresses(&observed.lo, vips).into_iter().chain(record) {
+fn warn(report: &Report) {
+    for warning in report.refused.iter().chain(&report.warnings) {
         output::note(format_args!("warning: {warning}"));
     }
 }
@@ -366,7 +255,7 @@ async fn refuse_if_held(steps: &[Step], socket: &Path) -> Result<(), Failure> {
 
 /// Does the steps in order, and prints each when it is done. It stops at the first that fails. `NotRecorded` means that the step
 /// was done, but the state file could not be written.
-async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
+async fn carry_out(host: &Host, steps: Vec<Step>, device: &str) -> Result<ExitCode, Failure> {
     if !steps.is_empty() {
         host::permitted().map_err(Failure::NotPermitted)?;
     }
@@ -375,12 +264,15 @@ async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
         left -= 1;
         match host.carry_out(&step).await {
             Ok(done) => {
-                output::line(&step);
+                output::line(step.on(device));
                 if let StepResult::NotRecorded(error) = done {
                     output::note(format_args!("warning: {error}; `dsr-setup remove` will not undo this"));
                 }
             }
-            Err(error) => return Err(Failure::Step { step, error, after: left }),
+            Err(error) => {
+                let step = step.on(device).to_string();
+                return Err(Failure::Step { step, error, after: left });
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,11 @@
 //! The host: reads its state, and executes the steps of a plan.
 //!
-//! Touches `lo` and its addresses by rtnetlink (`vips`, `events`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
+//! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
 //! the chain (`chain`), the state file (`store`), and announcer's control socket (`announcer`).
 
 pub mod announcer;
 pub mod chain;
+pub mod device;
 pub mod events;
 pub mod http;
 pub mod regular;
@@ -18,9 +19,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::plan::{ChainRules, Change, HostState, MarkSupport, Step, Sysctl};
+use crate::plan::{ChainRules, Change, HostState, Interface, MarkSupport, Step, Sysctl, is_strict};
 use crate::record::Record;
 use chain::NftError;
+use device::{Device, DeviceError};
 use store::{Store, StoreError};
 use vips::{AddResult, Vips};
 
@@ -85,6 +87,21 @@ impl Host {
         Ok((connection, Host { vips, store: Store::new(state_dir) }))
     }
 
+    /// The same host, with the VIPs on this interface in the place of `lo`.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub async fn on(self, device: &str) -> Result<Host, DeviceError> {
+        let device = Device::find(self.vips.handle(), device).await?;
+        Ok(Host { vips: self.vips.on(device), store: self.store })
+    }
+
+    /// The VIPs of this host.
+    #[must_use]
+    pub fn vips(&self) -> &Vips {
+        &self.vips
+    }
+
     /// Reads the current state of the host, without the rules and the device of the chain.
     pub async fn observe(&self) -> Result<HostState, Error> {
         let (record, record_error) = match self.store.load() {
@@ -93,7 +110,11 @@ impl Host {
         };
         let lo = self.vips.observe(&record.addresses).await?;
         let (changes, chain) = (record.changes, ChainRules::default());
-        Ok(HostState { lo, sysctls: sysctl::read_all()?, changes, record_error, chain })
+        let mut sysctls = sysctl::read_all()?;
+        sysctls.extend(sysctl::read_paths()?);
+        let is_any_strict = |all: &[Interface]| all.iter().any(|one| is_strict(&sysctls, &one.name));
+        let interfaces = device::interfaces(self.vips.handle(), is_any_strict).await?;
+        Ok(HostState { lo, sysctls, changes, record_error, chain, interfaces })
     }
 
     /// Reads the rules and the device of the chain.
@@ -107,6 +128,15 @@ impl Host {
         match step {
             Step::RaiseLo => self.vips.raise_lo().await.map(|()| StepResult::Recorded),
             Step::Add(vip) => self.add(*vip).await,
+            Step::Replace { net, .. } => self.vips.replace(*net).await.map(|()| StepResult::Recorded),
+            Step::Mend { vip, .. } => {
+                self.vips.mend(&[*vip]).await.into_iter().try_for_each(|(_, done)| done)?;
+                Ok(StepResult::Recorded)
+            }
+            Step::RemoveElsewhere { net, index, .. } => {
+                self.vips.remove_from(*index, *net).await?;
+                Ok(StepResult::Recorded)
+            }
             Step::Remove(net) => {
                 self.vips.remove(*net).await?;
                 if self.store.load().is_ok_and(|record| record.addresses.contains(&net.addr())) {

@@ -6,9 +6,10 @@
 //! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text
-//! main, cli          the program: plan, apply, remove, order
-//! io                 observe the host, carry out one step       io/{vips,events,sysctl,chain,store,announcer,http,units,regular}
+//! main, cli          the program: plan, apply, check, remove, order
+//! io                 observe the host, carry out one step       io/{vips,device,events,sysctl,chain,store,announcer,http,units,regular}
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
+//! report             pure: what `plan` and `check` say
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
@@ -29,6 +30,7 @@ pub mod io;
 pub mod plan;
 pub mod range;
 pub mod record;
+pub mod report;
 pub mod substitution;
 pub mod units;
 pub mod warning;

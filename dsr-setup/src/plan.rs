@@ -1,20 +1,29 @@
 //! Computes the steps from the current state of the host to the wanted one.
 //!
-//! Pure. The order is part of the plan: the ARP settings are set before the first VIP is added, and restored only after the last
-//! one is removed, so that no neighbour ever learns a VIP from this host. An address of another program on `lo` counts as present
-//! and is never removed. `lo` itself stays up, because other programs need it.
+//! Pure. The order is part of the plan: the ARP settings are set before `lo` is set up and before the first VIP is added, and restored
+//! only after the last one is removed, so that no neighbour ever learns a VIP from this host. A VIP of ours that differs from what is
+//! added here is corrected. An address of another program counts as present and is never changed or removed; [`warning`] says what is
+//! wrong with it. `lo` itself stays up, because other programs need it.
+//!
+//! The VIPs may be on another device than `lo`: a dummy interface, or a VRF, which is the loopback of its routing domain.
+//!
+//! [`warning`]: crate::warning
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 pub use self::chain::{ChainRules, DEVICE, Forwarding, Table, tables};
-pub use self::sysctl::{ArpSetting, Sysctl};
+pub use self::path::{Interface, InterfaceKind, is_strict};
+pub use self::step::Step;
+pub use self::sysctl::{ArpSetting, PathSetting, Sysctl};
 
 mod chain;
+mod path;
+mod step;
 mod sysctl;
+mod vip;
 
 /// Who put an address on `lo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +65,8 @@ pub enum Difference {
     Ends,
     /// It does not have our mark, on a kernel that stores marks.
     Mark,
+    /// It does not have our label (IPv4).
+    Label,
 }
 
 /// Whether the kernel stores a mark that says which program added an address (IFA_PROTO, Linux 5.18). It does if any address has
@@ -75,15 +86,21 @@ pub struct OtherAddress {
     pub net: IpNet,
     /// The name of its interface; `interface 7` if the name was not needed.
     pub interface: String,
+    /// The index of its interface.
+    pub index: u32,
+    /// Who added it. Without [`MarkSupport::Kept`] it counts as foreign.
+    pub owner: Owner,
     /// Whether it is link-local.
     pub link_local: bool,
     /// Whether the kernel may use it yet: duplicate address detection has ended without a duplicate.
     pub usable: bool,
 }
 
-/// `lo` as read from the kernel, and the addresses of the other interfaces.
+/// `lo`, or the other device of the VIPs, as read from the kernel, and the addresses of the other interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loopback {
+    /// Its name: `lo`, unless the VIPs are on another device.
+    pub device: String,
     /// Up or down.
     pub link: Link,
     /// Whether the kernel keeps marks.
@@ -120,7 +137,7 @@ pub struct Change {
 pub struct HostState {
     /// The loopback interface.
     pub lo: Loopback,
-    /// Both ARP settings of `all`, `default` and every interface, and the setting of the chain.
+    /// The settings of `all`, `default` and every interface, and the setting of the chain.
     pub sysctls: BTreeMap<Sysctl, i32>,
     /// The changes since boot according to the state file.
     pub changes: BTreeMap<Sysctl, Change>,
@@ -128,6 +145,8 @@ pub struct HostState {
     pub record_error: Option<String>,
     /// What the daemon's `[chain]` has left. It is read only before [`DesiredState::Clean`].
     pub chain: ChainRules,
+    /// Every interface, also `lo`.
+    pub interfaces: Vec<Interface>,
 }
 
 /// The host as it should be.
@@ -142,79 +161,27 @@ pub enum DesiredState {
     Clean,
 }
 
-/// One step. Its `Display` is the line that `plan` and `apply` print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Set `lo` up.
-    RaiseLo,
-    /// Add a VIP to `lo`, and mark it as ours.
-    Add(IpAddr),
-    /// Remove an address of ours from `lo`.
-    Remove(IpNet),
-    /// Remove a table of the daemon's rules.
-    RemoveTable(Table),
-    /// Remove the daemon's VXLAN device, which has this index.
-    RemoveDevice(u32),
-    /// Write a setting and record the old value.
-    Set {
-        /// Which one.
-        sysctl: Sysctl,
-        /// Its current value and its next one.
-        change: Change,
-    },
-    /// Write back the old value of a setting, and remove the record.
-    Restore {
-        /// Which one.
-        sysctl: Sysctl,
-        /// The change that is undone.
-        change: Change,
-    },
-    /// Another program has changed a setting after us, or its interface no longer exists: remove the record and change nothing.
-    Leave {
-        /// Which one.
-        sysctl: Sysctl,
-        /// The change that is recorded.
-        change: Change,
-        /// Its current value; `None`: the interface no longer exists.
-        now: Option<i32>,
-    },
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::RaiseLo => write!(f, "set lo up"),
-            Step::Add(vip) => write!(f, "add {} to lo", IpNet::from(*vip)),
-            Step::Remove(net) => write!(f, "remove {net} from lo"),
-            Step::RemoveTable(table) => write!(f, "remove the nftables table {table}"),
-            Step::RemoveDevice(_) => write!(f, "remove the device {}", chain::DEVICE),
-            Step::Set { sysctl, change } => write!(f, "set {sysctl} = {} (was {})", change.set, change.was),
-            Step::Restore { sysctl, change } => {
-                write!(f, "set {sysctl} = {} (was {})", change.was, change.set)
-            }
-            Step::Leave { sysctl, change, now: Some(now) } => {
-                write!(f, "leave {sysctl} = {now} (no longer the {} that was set)", change.set)
-            }
-            Step::Leave { sysctl, change: _, now: None } => write!(f, "forget {sysctl} (no longer there)"),
-        }
-    }
-}
-
 /// The steps from `observed` to `desired`, in the order in which they are to be done. Empty: nothing to do.
 #[must_use]
 pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
     match desired {
         DesiredState::Present(vips, forwarding) => {
+            let settings = quiet(&observed.sysctls)
+                .chain(path::open(observed, vips))
+                .chain(chain::accept_marks(&observed.sysctls, *forwarding));
             let raise = (observed.lo.link == Link::Down).then_some(Step::RaiseLo);
-            let add = vips.iter().filter(|vip| !observed.lo.holds(**vip)).map(|vip| Step::Add(*vip));
-            let chain = chain::accept_marks(&observed.sysctls, *forwarding);
-            raise.into_iter().chain(quiet(&observed.sysctls)).chain(chain).chain(add).collect()
+            let put = vips.iter().flat_map(|vip| vip::put(&observed.lo, *vip));
+            // A VIP of ours on another interface is removed only after it is on the right one.
+            let elsewhere = vip::ours_elsewhere(&observed.lo, |vip| vips.contains(&vip));
+            settings.chain(raise).chain(put).chain(elsewhere).collect()
         }
         DesiredState::Absent(vips) => {
-            observed.lo.ours().filter(|net| vips.contains(&net.addr())).map(Step::Remove).collect()
+            let on_lo = observed.lo.ours().filter(|net| vips.contains(&net.addr())).map(Step::Remove);
+            on_lo.chain(vip::ours_elsewhere(&observed.lo, |vip| vips.contains(&vip))).collect()
         }
         DesiredState::Clean => {
-            let remove = observed.lo.ours().map(Step::Remove);
+            let remove =
+                observed.lo.ours().map(Step::Remove).chain(vip::ours_elsewhere(&observed.lo, |_| true));
             let undo = observed.changes.iter().map(|(sysctl, change)| undo(observed, sysctl, *change));
             chain::remove(&observed.chain).chain(remove).chain(undo).collect()
         }
@@ -226,9 +193,10 @@ pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
 #[must_use]
 pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let touches = |vip: &IpAddr, step: &Step| match step {
-        Step::Remove(net) => net.addr() == *vip,
+        Step::Remove(net) | Step::RemoveElsewhere { net, .. } => net.addr() == *vip,
         Step::Restore { .. } | Step::RemoveTable(_) | Step::RemoveDevice(_) => true,
-        Step::RaiseLo | Step::Add(_) | Step::Set { .. } | Step::Leave { .. } => false,
+        Step::RaiseLo | Step::Add(_) | Step::Replace { .. } | Step::Mend { .. } => false,
+        Step::Set { .. } | Step::Leave { .. } => false,
     };
     held.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
 }

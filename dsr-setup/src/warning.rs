@@ -16,14 +16,14 @@ const MOST: usize = 10;
 /// A problem of the host for which `plan` has no step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// A VIP is on `lo` with the prefix length of a network.
-    Wide(IpNet),
+    /// A VIP is on the device of the VIPs, with the prefix length of a network.
+    Wide(IpNet, String),
     /// A VIP is on another interface too.
     Elsewhere(IpNet, String),
-    /// A VIP is on `lo` in a way in which the host may choose it as a source.
-    Source(IpNet),
-    /// A VIP is on `lo` for a limited time.
-    Ends(IpNet),
+    /// A VIP is on the device of the VIPs, in a way in which the host may choose it as a source.
+    Source(IpNet, String),
+    /// A VIP is on the device of the VIPs, for a limited time.
+    Ends(IpNet, String),
     /// The number of further warnings about addresses.
     More(usize),
     /// The host has an IPv6 VIP, but only link-local IPv6 addresses besides.
@@ -39,7 +39,7 @@ pub enum Warning {
 pub fn of_addresses(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
     let on_lo = lo.addresses.iter().filter(|on_lo| vips.contains(&on_lo.net.addr()));
     let elsewhere = lo.elsewhere.iter().filter(|other| vips.contains(&other.net.addr()));
-    let mut warnings: Vec<Warning> = on_lo.filter_map(of_one).collect();
+    let mut warnings: Vec<Warning> = on_lo.filter_map(|on_lo| of_one(on_lo, &lo.device)).collect();
     warnings.extend(elsewhere.map(|other| Warning::Elsewhere(other.net, other.interface.clone())));
     if warnings.len() > MOST {
         let more = warnings.len() - MOST;
@@ -52,6 +52,24 @@ pub fn of_addresses(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
     warnings
 }
 
+/// The warnings about the addresses of other programs: VIPs that are there in a way that harms, and that are neither changed nor
+/// removed here.
+#[must_use]
+pub fn of_foreign(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
+    let on_lo = lo.addresses.iter().filter(|on_lo| on_lo.owner == Owner::Foreign);
+    let on_lo = on_lo.filter(|on_lo| vips.contains(&on_lo.net.addr()));
+    let elsewhere = lo.elsewhere.iter().filter(|other| other.owner == Owner::Foreign);
+    let elsewhere = elsewhere.filter(|other| vips.contains(&other.net.addr()));
+    let of_elsewhere = elsewhere.map(|other| Warning::Elsewhere(other.net, other.interface.clone()));
+    on_lo.filter_map(|on_lo| of_one(on_lo, &lo.device)).chain(of_elsewhere).collect()
+}
+
+/// The warnings about the host itself: that it has no other address for its own packets.
+#[must_use]
+pub fn of_host(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Option<Warning> {
+    lacks_global_address(lo, vips).then_some(Warning::NoGlobalAddress)
+}
+
 /// The warning about settings with which the host answers ARP for IPv4 VIPs on `lo`: those in `vips`, and others of ours.
 #[must_use]
 pub fn of_arp(lo: &Loopback, sysctls: &BTreeMap<Sysctl, i32>, vips: &BTreeSet<IpAddr>) -> Option<Warning> {
@@ -62,14 +80,14 @@ pub fn of_arp(lo: &Loopback, sysctls: &BTreeMap<Sysctl, i32>, vips: &BTreeSet<Ip
     (is_there && !settings.is_empty()).then_some(Warning::Arp(settings))
 }
 
-fn of_one(on_lo: &LoAddress) -> Option<Warning> {
-    let net = on_lo.net;
+fn of_one(on_lo: &LoAddress, device: &str) -> Option<Warning> {
+    let (net, device) = (on_lo.net, device.to_owned());
     if net.prefix_len() != net.max_prefix_len() {
-        Some(Warning::Wide(net))
+        Some(Warning::Wide(net, device))
     } else if on_lo.differences.contains(&Difference::Ends) {
-        Some(Warning::Ends(net))
+        Some(Warning::Ends(net, device))
     } else {
-        on_lo.differences.contains(&Difference::Source).then_some(Warning::Source(net))
+        on_lo.differences.contains(&Difference::Source).then_some(Warning::Source(net, device))
     }
 }
 
@@ -91,10 +109,10 @@ fn lacks_global_address(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> bool {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::Wide(net) => write!(
+            Warning::Wide(net, device) => write!(
                 f,
-                "{net} is on lo: this host treats all of {} as its own addresses; `ip address del {net} dev lo` removes it; {} \
-                 belongs there instead",
+                "{net} is on {device}: this host treats all of {} as its own addresses; `ip address del {net} dev {device}` removes \
+                 it; {} belongs there instead",
                 net.trunc(),
                 IpNet::from(net.addr())
             ),
@@ -104,16 +122,16 @@ impl fmt::Display for Warning {
                  `ip address del {net} dev {interface}` removes it",
                 if net.addr().is_ipv4() { "ARP" } else { "neighbour solicitations" }
             ),
-            Warning::Source(net) => write!(
+            Warning::Source(net, device) => write!(
                 f,
-                "{net} is on lo with {}: this host may send from it, and the answers may go to another frontend; \
-                 `ip address del {net} dev lo` removes it, and the daemon adds it again correctly",
+                "{net} is on {device} with {}: this host may send from it, and the answers may go to another frontend; \
+                 `ip address del {net} dev {device}` removes it, and the daemon or `dsr-setup apply` adds it again correctly",
                 if net.addr().is_ipv4() { "scope global" } else { "a preferred lifetime" }
             ),
-            Warning::Ends(net) => write!(
+            Warning::Ends(net, device) => write!(
                 f,
-                "{net} is on lo for a limited time, and the kernel removes it then; `ip address del {net} dev lo` removes it, \
-                 and the daemon adds it again correctly"
+                "{net} is on {device} for a limited time, and the kernel removes it then; `ip address del {net} dev {device}` \
+                 removes it, and the daemon or `dsr-setup apply` adds it again correctly"
             ),
             Warning::More(1) => {
                 write!(f, "1 more address is wrong; `dsr-setup plan` prints the first {MOST}")
@@ -164,7 +182,8 @@ mod tests {
             if let Some(net) = word.strip_prefix("eth0:") {
                 let net: IpNet = net.parse().unwrap();
                 let link_local = matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
-                elsewhere.push(OtherAddress { net, interface: "eth0".into(), link_local, usable: true });
+                let (interface, index, owner) = ("eth0".into(), 2, Owner::Foreign);
+                elsewhere.push(OtherAddress { net, interface, index, owner, link_local, usable: true });
                 continue;
             }
             let owner = if word.starts_with('~') { Owner::Foreign } else { Owner::Ours };
@@ -174,15 +193,16 @@ mod tests {
             let net = word.trim_matches(['~', '!', '?']).parse().unwrap();
             addresses.push(LoAddress { net, owner, differences });
         }
-        Loopback { link: Link::Up, marks: MarkSupport::Kept, addresses, elsewhere }
+        let device = "lo".into();
+        Loopback { device, link: Link::Up, marks: MarkSupport::Kept, addresses, elsewhere }
     }
 
     fn labels(warnings: &[Warning]) -> String {
         let label = |warning: &Warning| match warning {
-            Warning::Wide(_) => "wide",
+            Warning::Wide(..) => "wide",
             Warning::Elsewhere(..) => "elsewhere",
-            Warning::Source(_) => "source",
-            Warning::Ends(_) => "ends",
+            Warning::Source(..) => "source",
+            Warning::Ends(..) => "ends",
             Warning::More(_) => "more",
             Warning::NoGlobalAddress => "no_global_address",
             Warning::Arp(_) => "arp",
@@ -215,6 +235,25 @@ mod tests {
         }
         let only_v4 = BTreeSet::from([ip("192.0.2.80")]);
         assert_eq!(labels(&of_addresses(&host("eth0:fe80::1/64"), &only_v4)), "");
+    }
+
+    #[test]
+    fn what_is_corrected_here_is_not_among_the_addresses_of_other_programs() {
+        let vips = BTreeSet::from([ip("192.0.2.80")]);
+        for (lo, want) in [
+            ("192.0.2.80/32!", ""),
+            ("192.0.2.80/24", ""),
+            ("~192.0.2.80/32", ""),
+            ("~192.0.2.80/32!", "source"),
+            ("~192.0.2.80/24 192.0.2.80/32", "wide"),
+            ("~192.0.2.80/32? eth0:192.0.2.80/24", "ends elsewhere"),
+            ("~192.0.2.81/24!", ""),
+        ] {
+            assert_eq!(labels(&of_foreign(&host(lo), &vips)), want, "{lo}");
+        }
+        let mut moved = host("eth0:192.0.2.80/32");
+        moved.elsewhere[0].owner = Owner::Ours;
+        assert_eq!(of_foreign(&moved, &vips), []);
     }
 
     #[test]

@@ -18,10 +18,11 @@ fn help_may_be_cut() {
 fn words(command: &str) -> Option<(&'static str, i32)> {
     Some(match command {
         "help" => return None,
-        "plan" => ("exec \"$0\" plan --vip 192.0.2.80 --state-dir \"$1\"", 1),
-        "apply" => ("exec \"$0\" apply --vip 192.0.2.80 --state-dir \"$1\"", 0),
+        "plan" => ("exec \"$0\" plan 192.0.2.80 --state-dir \"$1\"", 1),
+        "check" => ("exec \"$0\" check 192.0.2.80 --state-dir \"$1\"", 1),
+        "apply" => ("exec \"$0\" apply 192.0.2.80 --state-dir \"$1\"", 0),
         "remove" => (
-            "\"$0\" apply --vip 192.0.2.80 --state-dir \"$1\" > \"$1\"/steps; \
+            "\"$0\" apply 192.0.2.80 --state-dir \"$1\" > \"$1\"/steps; \
              exec \"$0\" remove --socket /nonexistent --state-dir \"$1\"",
             0,
         ),

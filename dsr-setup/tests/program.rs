@@ -5,71 +5,27 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{Netns, is_root, text};
+use common::{Host, Netns, VIPS, done, is_root, text};
 use dsr_setup::record::Record;
 use tempfile::TempDir;
 
-const VIPS: [&str; 4] = ["--vip", "192.0.2.80", "--vip", "2001:db8::80"];
-
-/// A namespace with its own state folder.
-struct Host {
-    netns: Netns,
-    dir: TempDir,
-}
-
-/// Exit code, standard output, standard error.
-type CommandOutput = (i32, String, String);
-
-impl Host {
-    fn new() -> Host {
-        Host { netns: Netns::new(), dir: TempDir::new().unwrap() }
-    }
-
-    fn state_dir(&self) -> PathBuf {
-        self.dir.path().join("state")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("control.sock")
-    }
-
-    /// Runs dsr-setup inside, behind `wrapper`.
-    fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> CommandOutput {
-        let line: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_dsr-setup")]).collect();
-        let output =
-            self.netns.command(&line).args(args).arg("--state-dir").arg(self.state_dir()).output().unwrap();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn plan(&self) -> CommandOutput {
-        self.wrapped(&[], &[&["plan"], &VIPS[..]].concat())
-    }
-
-    fn apply(&self) -> CommandOutput {
-        self.wrapped(&[], &[&["apply"], &VIPS[..]].concat())
-    }
-
-    fn remove(&self, args: &[&str]) -> CommandOutput {
-        let socket = self.socket();
-        self.wrapped(&[], &[&["remove", "--socket", socket.to_str().unwrap()], args].concat())
-    }
-
-    fn lo(&self) -> String {
-        self.netns.run("ip -o addr show dev lo")
-    }
-}
-
-fn done(stdout: &str) -> CommandOutput {
-    (0, stdout.into(), String::new())
-}
-
-const STEPS: &str = "set lo up
-set net.ipv4.conf.all.arp_ignore = 1 (was 0)
+const STEPS: &str = "set net.ipv4.conf.all.arp_ignore = 1 (was 0)
 set net.ipv4.conf.all.arp_announce = 2 (was 0)
+set lo up
 add 192.0.2.80/32 to lo
 add 2001:db8::80/128 to lo
+";
+
+/// What `plan` prints: each step and its reason.
+const PLAN: &str = "\
+set net.ipv4.conf.all.arp_ignore = 1 (was 0)  # so that this host does not answer ARP requests for the VIPs
+set net.ipv4.conf.all.arp_announce = 2 (was 0)  # so that the ARP requests of this host do not name a VIP as their sender
+set lo up  # no address on it answers while it is down
+add 192.0.2.80/32 to lo  # with scope link, so that this host does not send from it
+add 2001:db8::80/128 to lo  # with preferred lifetime 0, so that this host does not send from it; without duplicate address detection, \
+because other hosts have it too
 ";
 
 #[test]
@@ -78,7 +34,7 @@ fn apply_does_what_plan_says_and_a_second_apply_does_nothing() {
         return;
     }
     let host = Host::new();
-    assert_eq!(host.plan(), (1, STEPS.into(), String::new()));
+    assert_eq!(host.plan(), (1, PLAN.into(), String::new()));
     assert_eq!(host.apply(), done(STEPS));
     assert_eq!(host.plan(), done(""));
     assert_eq!(host.apply(), done(""));
@@ -128,12 +84,17 @@ fn what_somebody_else_did_is_left_alone() {
     host.netns.run("ip link set lo up");
     host.netns.run("ip addr add 192.0.2.80/32 dev lo");
     host.netns.set_sysctl("all/arp_ignore", 2);
-    let (code, stdout, _) = host.apply();
+    let (code, stdout, stderr) = host.apply();
+    // It harms there, so that the exit code is 1, and the rest is done.
     assert_eq!(
-        (code, stdout.contains("192.0.2.80"), stdout.contains("arp_ignore")),
-        (0, false, false),
+        (code, stdout.contains("192.0.2.80"), stdout.contains("arp_ignore"), stdout.contains("2001:db8::80")),
+        (1, false, false, true),
         "{stdout}"
     );
+    let warning = "warning: 192.0.2.80/32 is on lo with scope global: this host may send from it, and the answers may go to another \
+                   frontend; `ip address del 192.0.2.80/32 dev lo` removes it, and the daemon or `dsr-setup apply` adds it again \
+                   correctly\n";
+    assert_eq!(stderr, warning);
 
     host.netns.set_sysctl("all/arp_announce", 1);
     assert_eq!(
@@ -270,10 +231,10 @@ fn what_stands_in_the_way_is_named_and_the_next_apply_goes_on() {
     let script =
         "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
     let (code, stdout, stderr) = host.wrapped(&["unshare", "--mount", "sh", "-c", script], &vips);
-    assert_eq!((code, stdout.as_str()), (1, "set lo up\n"), "{stderr}");
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
     let read_only = "error: `set net.ipv4.conf.all.arp_ignore = 1 (was 0)` failed: \
         `/proc/sys/net/ipv4/conf/all/arp_ignore` is on a read-only file system: in a container, mount /proc/sys \
-        read-write or set it from the host; 3 steps after it were not done\n";
+        read-write or set it from the host; 4 steps after it were not done\n";
     assert_eq!(stderr, read_only);
     assert!(!host.state_dir().join("dsr-setup.json").exists(), "a change that did not happen is recorded");
 
@@ -301,13 +262,13 @@ fn the_vips_come_from_the_configuration() {
     std::fs::write(config, "[bgp]\nasn = 65001\n[[service]]\nname = \"www\"\nvips = [\"192.0.2.99\"]\n")
         .unwrap();
     let (code, stdout, _) = host.wrapped(&[], &["plan", "--config", config]);
-    assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.99/32 to lo")));
+    assert!(code == 1 && stdout.contains("\nadd 192.0.2.99/32 to lo"), "{stdout}");
     let folder = host.dir.path().join("conf.d");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("a.toml"), "[[service]]\nname = \"api\"\nvips = [\"192.0.2.100\"]\n").unwrap();
     std::fs::write(folder.join("a.toml.dpkg-old"), "no TOML").unwrap();
     let (code, stdout, _) = host.wrapped(&[], &["plan", "--config", config]);
-    assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.100/32 to lo")));
+    assert!(code == 1 && stdout.contains("\nadd 192.0.2.100/32 to lo"), "{stdout}");
     std::fs::write(folder.join("a.toml"), "no TOML").unwrap();
     let (code, _, stderr) = host.wrapped(&[], &["plan", "--config", config]);
     assert!(code == 2 && stderr.contains("conf.d/a.toml:1:"), "{stderr}");
@@ -319,9 +280,12 @@ fn the_vips_come_from_the_configuration() {
     assert!(stderr.starts_with(&want), "{stderr}");
     assert_eq!((code, stdout.as_str(), host.netns.sysctl("all/arp_ignore").as_str()), (2, "", "0"));
 
-    for args in
-        [&["plan", "--config", "/nowhere.toml"][..], &["apply", "--vip", "127.0.0.1"], &["frobnicate"]]
-    {
+    for args in [
+        &["plan", "--config", "/nowhere.toml"][..],
+        &["apply", "127.0.0.1"],
+        &["apply", "192.0.2.80", "--config", config],
+        &["frobnicate"],
+    ] {
         assert_eq!(host.wrapped(&[], args).0, 2, "{args:?}");
     }
 }
@@ -345,6 +309,8 @@ fn a_chain_that_forwards_packets_lets_connections_keep_marks_until_remove() {
         let (host, config) = with_chain(chain);
         let marks = || host.netns.sysctl("../tcp_fwmark_accept");
         let (code, planned, _) = host.wrapped(&[], &["plan", "--config", &config]);
+        let planned: String =
+            planned.lines().map(|line| format!("{}\n", line.split("  # ").next().unwrap())).collect();
         assert_eq!((code, planned.contains("tcp_fwmark_accept")), (1, !want.is_empty()), "{planned}");
         assert!(planned.contains(want), "{chain}: {planned}");
         assert_eq!(host.wrapped(&[], &["apply", "--config", &config]), done(&planned));
@@ -579,12 +545,12 @@ fn plan_warns_of_what_harms_the_host_and_its_commands_correct_it() {
     host.netns.run("ip address del 192.0.2.80/24 dev lo");
     host.netns.run("ip addr add 192.0.2.80/24 dev v0");
     host.netns.run("ip addr add 2001:db8:1::1/64 dev v0 nodad");
-    assert_eq!(host.apply().0, 0);
+    assert_eq!(host.apply().0, 1);
     let (code, stdout, stderr) = host.plan();
     assert_eq!(
         (code, stdout.as_str(), stderr.as_str()),
         (
-            0,
+            1,
             "",
             "warning: 192.0.2.80/24 is also on v0, where this host answers ARP for it, even while it is drained; \
              `ip address del 192.0.2.80/24 dev v0` removes it\n"

@@ -1,4 +1,4 @@
-//! The kernel's events about addresses that are added to `lo` or removed from it.
+//! The kernel's events about addresses that are added to `lo` or removed from it, or for another device of the VIPs.
 //!
 //! Touches its own netlink socket, so that many events never delay the answer to a request.
 
@@ -35,6 +35,8 @@ pub enum VipEvent {
 
 /// Changes on `lo`, in order.
 pub struct Events {
+    /// The index of the device of the VIPs.
+    device: u32,
     socket: TokioSocket,
     ready: VecDeque<VipEvent>,
     drain: Backlog,
@@ -50,6 +52,14 @@ enum Backlog {
 /// Subscribes to changes of `lo` and of every address on it, ours or not. Every change after this call is reported, so watch first
 /// and then observe. Call it within a tokio runtime.
 pub fn watch() -> Result<Events, Error> {
+    watch_device(LO)
+}
+
+/// As [`watch`], for the interface with this index.
+///
+/// # Errors
+/// When no socket can be opened.
+pub fn watch_device(device: u32) -> Result<Events, Error> {
     let open = || {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
         let inner = socket.socket_mut();
@@ -61,7 +71,7 @@ pub fn watch() -> Result<Events, Error> {
         Ok(socket)
     };
     let socket = open().map_err(Error::Netlink)?;
-    Ok(Events { socket, ready: VecDeque::new(), drain: Backlog::No })
+    Ok(Events { device, socket, ready: VecDeque::new(), drain: Backlog::No })
 }
 
 impl Events {
@@ -82,7 +92,9 @@ impl Events {
             };
             let length = DATAGRAM - room.len();
             match (received, self.drain) {
-                (Ok(()), Backlog::No) => self.ready = events(octets.get(..length).unwrap_or_default()),
+                (Ok(()), Backlog::No) => {
+                    self.ready = events(octets.get(..length).unwrap_or_default(), self.device)
+                }
                 (Ok(()), Backlog::UntilEmpty) => {}
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.drain = Backlog::UntilEmpty
@@ -98,10 +110,10 @@ impl Events {
 }
 
 /// The events in one datagram. A message that cannot be read counts as lost.
-fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
+fn events(mut octets: &[u8], device: u32) -> VecDeque<VipEvent> {
     let mut events = VecDeque::new();
     while !octets.is_empty() {
-        if let Some(rest) = behind_another_link(octets) {
+        if let Some(rest) = behind_another_link(octets, device) {
             octets = rest;
             continue;
         }
@@ -111,27 +123,27 @@ fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
         };
         let length = (message.header.length as usize).next_multiple_of(4).max(16);
         octets = octets.get(length..).unwrap_or_default();
-        events.extend(event(message.payload));
+        events.extend(event(message.payload, device));
     }
     events
 }
 
 /// The octets after a message about another interface. The message itself is skipped, because it is large and a host may have
 /// thousands of interfaces. The layout is that of `struct nlmsghdr` and `struct ifinfomsg`.
-fn behind_another_link(octets: &[u8]) -> Option<&[u8]> {
+fn behind_another_link(octets: &[u8], device: u32) -> Option<&[u8]> {
     let word =
         |at: usize| octets.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
     let kind = octets.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes)?;
-    if !matches!(kind, libc::RTM_NEWLINK | libc::RTM_DELLINK) || word(20)? == LO {
+    if !matches!(kind, libc::RTM_NEWLINK | libc::RTM_DELLINK) || word(20)? == device {
         return None;
     }
     let length = usize::try_from(word(0)?).ok()?.next_multiple_of(4).max(16);
     Some(octets.get(length..).unwrap_or_default())
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
-    let on_lo = |message: AddressMessage| (message.header.index == LO).then(|| net(&message)).flatten();
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+fn event(payload: NetlinkPayload<RouteNetlinkMessage>, device: u32) -> Option<VipEvent> {
+    let on_lo = |message: AddressMessage| (message.header.index == device).then(|| net(&message)).flatten();
     match payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
             on_lo(message).map(|net| VipEvent::Added(net.addr()))
@@ -139,7 +151,9 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
             on_lo(message).map(|net| VipEvent::Removed(net.addr()))
         }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if message.header.index == LO => {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
+            if message.header.index == device =>
+        {
             let is_up = message.header.flags.contains(LinkFlags::Up);
             Some(VipEvent::Link(if is_up { Link::Up } else { Link::Down }))
         }

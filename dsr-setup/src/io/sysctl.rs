@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use super::Error;
-use crate::plan::{ArpSetting, Sysctl};
+use crate::plan::{ArpSetting, PathSetting, Sysctl};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
 
@@ -15,6 +15,7 @@ const ACCEPT_MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
 fn path(sysctl: &Sysctl) -> String {
     match sysctl {
         Sysctl::Arp { interface, knob } => format!("{CONF}/{interface}/{}", knob.name()),
+        Sysctl::Path { interface, knob } => format!("{CONF}/{interface}/{}", knob.name()),
         Sysctl::AcceptMarks => ACCEPT_MARKS.to_owned(),
     }
 }
@@ -23,19 +24,40 @@ fn path(sysctl: &Sysctl) -> String {
 /// chain. An interface that is removed during the read is left out, and so is the setting of the chain on a kernel without it (before
 /// 3.15). `all` cannot be removed, so a missing file of it is an error.
 pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
-    let failed = |path: &str| {
-        let path = path.to_owned();
-        move |error| Error::Proc { path, error }
-    };
+    let of = |interface: &str| ArpSetting::ALL.map(|knob| Sysctl::Arp { interface: interface.into(), knob });
     let mut wanted = vec![Sysctl::AcceptMarks];
-    for entry in std::fs::read_dir(CONF).map_err(failed(CONF))? {
-        let interface = entry.map_err(failed(CONF))?.file_name().to_string_lossy().into_owned();
-        wanted.extend(ArpSetting::ALL.map(|knob| Sysctl::Arp { interface: interface.clone(), knob }));
-    }
+    wanted.extend(folders()?.iter().flat_map(|interface| of(interface)));
+    read(wanted)
+}
+
+/// The values of the settings about arriving packets (`rp_filter` and `accept_local`) of `all`, `default` and every interface.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_paths() -> Result<BTreeMap<Sysctl, i32>, Error> {
+    let of =
+        |interface: &str| PathSetting::ALL.map(|knob| Sysctl::Path { interface: interface.into(), knob });
+    read(folders()?.iter().flat_map(|interface| of(interface)).collect())
+}
+
+fn failed(path: &str) -> impl Fn(io::Error) -> Error {
+    move |error| Error::Proc { path: path.to_owned(), error }
+}
+
+/// The interfaces, and `all` and `default`.
+fn folders() -> Result<Vec<String>, Error> {
+    let entries = std::fs::read_dir(CONF).map_err(failed(CONF))?;
+    entries.map(|entry| Ok(entry.map_err(failed(CONF))?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn read(wanted: Vec<Sysctl>) -> Result<BTreeMap<Sysctl, i32>, Error> {
     let mut values = BTreeMap::new();
     for sysctl in wanted {
         let path = path(&sysctl);
-        let may_be_missing = sysctl.arp().is_none_or(|(interface, _)| interface != "all");
+        let may_be_missing = match &sysctl {
+            Sysctl::Arp { interface, .. } | Sysctl::Path { interface, .. } => interface != "all",
+            Sysctl::AcceptMarks => true,
+        };
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let value = text.trim().parse().map_err(io::Error::other).map_err(failed(&path))?;

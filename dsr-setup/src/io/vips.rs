@@ -1,9 +1,9 @@
-//! The VIPs on `lo`.
+//! The VIPs on `lo`, or on another device.
 //!
 //! Touches rtnetlink. Our VIPs have IFA_PROTO 0xB6. If the kernel does not store this mark (before 5.18), the state file says which
 //! addresses are ours. How a VIP is added:
 //!
-//! - IPv4: /32, label `lo:vip`, scope link. With scope global, the kernel uses an address on `lo` as the source of packets that
+//! - IPv4: /32, label `lo:vip`, scope link. With scope global, the kernel uses an address on such a device as the source of packets that
 //!   leave through an interface without an address, and the answers go to another frontend.
 //! - IPv6: /128, preferred lifetime 0 (never chosen as a source, RFC 6724 rule 3), no duplicate address detection
 //!   (every frontend has the same VIP), no route for the prefix.
@@ -23,6 +23,7 @@ use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
+use super::device::{Device, DeviceKind};
 use crate::plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddress, Owner};
 
 /// IFA_PROTO of every address that is ours.
@@ -38,15 +39,16 @@ const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
 const GONE_POLL: Duration = Duration::from_millis(20);
 /// How often to check whether the route of a new IPv6 address is there.
 const ROUTE_POLL: Duration = Duration::from_millis(1);
-/// The label of an IPv4 address that is ours. IPv6 addresses have no labels.
-const LABEL: &str = "lo:vip";
+/// The longest label, in octets, that the kernel stores (IFNAMSIZ).
+const LONGEST_LABEL: usize = 15;
 /// The lifetime, in seconds, of an address that never ends.
 const FOR_EVER: u32 = u32::MAX;
 
-/// The VIPs on `lo` of this network namespace. Cheap to clone. No call touches a file.
+/// The VIPs on `lo` of this network namespace, or on another device ([`Vips::on`]). Cheap to clone. No call touches a file.
 #[derive(Debug, Clone)]
 pub struct Vips {
     handle: Handle,
+    device: Device,
 }
 
 /// The result of [`Vips::add`].
@@ -71,16 +73,28 @@ pub enum RemoveResult {
 /// [`Vips`] are in use; it ends when the last clone is dropped.
 pub fn connect() -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Error> {
     let (connection, handle, _unasked) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    Ok((connection, Vips { handle }))
+    Ok((connection, Vips { handle, device: Device::lo() }))
 }
 
 impl Vips {
+    /// The same for the VIPs on another device.
+    #[must_use]
+    pub fn on(self, device: Device) -> Vips {
+        Vips { device, ..self }
+    }
+
+    /// The device of the VIPs.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The netlink connection.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Reads from the kernel `lo`, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
+    /// Reads from the kernel the device of the VIPs, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
     /// according to the state file. They count only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
         let all =
@@ -91,9 +105,10 @@ impl Vips {
             MarkSupport::NotKept
         };
         let (on_lo, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|message| message.header.index == LO);
+            all.into_iter().partition(|message| message.header.index == self.device.index);
+        let name = &self.device.name;
         let addresses: Vec<LoAddress> =
-            on_lo.iter().filter_map(|message| read(message, marks, recorded)).collect();
+            on_lo.iter().filter_map(|message| read(message, name, marks, recorded)).collect();
         let mut elsewhere = Vec::new();
         for message in others {
             let Some(net) = net(&message) else { continue };
@@ -102,21 +117,24 @@ impl Vips {
             // name.
             let interface = match label(&message) {
                 Some(label) => label.split(':').next().unwrap_or(label).to_owned(),
-                None if addresses.iter().any(|on_lo| on_lo.net.addr() == net.addr()) => {
+                None if protocol(&message) == Some(PROTOCOL)
+                    || addresses.iter().any(|on_lo| on_lo.net.addr() == net.addr()) =>
+                {
                     self.name(message.header.index).await?
                 }
                 None => format!("interface {}", message.header.index),
             };
             let link_local = message.header.scope == AddressScope::Link;
             let usable = !flags(&message).intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
-            elsewhere.push(OtherAddress { net, interface, link_local, usable });
+            let (index, owner) = (message.header.index, owner(protocol(&message), marks, false));
+            elsewhere.push(OtherAddress { net, interface, index, owner, link_local, usable });
         }
-        Ok(Loopback { link: self.link().await?, marks, addresses, elsewhere })
+        Ok(Loopback { device: name.clone(), link: self.link().await?, marks, addresses, elsewhere })
     }
 
-    /// Sets `lo` up; it has no effect if `lo` is up.
+    /// Sets the device up; it has no effect if it is up.
     pub async fn raise_lo(&self) -> Result<(), Error> {
-        let up = LinkUnspec::new_with_index(LO).up().build();
+        let up = LinkUnspec::new_with_index(self.device.index).up().build();
         self.handle.link().set(up).execute().await.map_err(request_error)
     }
 
@@ -143,7 +161,7 @@ impl Vips {
     async fn one_is_gone(&self, vips: &[IpAddr]) {
         loop {
             tokio::time::sleep(GONE_POLL).await;
-            let dump = self.handle.address().get().set_link_index_filter(LO).execute();
+            let dump = self.handle.address().get().set_link_index_filter(self.device.index).execute();
             let on_lo: Result<BTreeSet<IpAddr>, _> = dump
                 .try_filter_map(async |message| Ok(net(&message).map(|net| net.addr())))
                 .try_collect()
@@ -156,8 +174,8 @@ impl Vips {
 
     /// Puts one VIP on `lo`. It does not wait for its route.
     async fn add_one(&self, vip: IpAddr) -> Result<AddResult, Error> {
-        let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len());
-        mark(request.message_mut(), vip);
+        let mut request = self.handle.address().add(self.device.index, vip, IpNet::from(vip).prefix_len());
+        mark(request.message_mut(), vip, &self.device.name);
         match request.execute().await {
             Ok(()) => Ok(AddResult::Added),
             Err(error) if is(&error, libc::EEXIST) => Ok(AddResult::AlreadyThere),
@@ -172,8 +190,9 @@ impl Vips {
     /// IPv4 address cannot be changed.
     pub async fn mend(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<(), Error>)> {
         let requests = stream::iter(vips.iter().copied()).map(|vip| async move {
-            let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len()).replace();
-            mark(request.message_mut(), vip);
+            let index = self.device.index;
+            let mut request = self.handle.address().add(index, vip, IpNet::from(vip).prefix_len()).replace();
+            mark(request.message_mut(), vip, &self.device.name);
             (vip, request.execute().await.map_err(request_error))
         });
         requests.buffer_unordered(REQUESTS).collect().await
@@ -186,6 +205,11 @@ impl Vips {
         loop {
             let to_vip =
                 RouteMessageBuilder::<IpAddr>::new().destination_prefix(vip, IpNet::from(vip).prefix_len());
+            // The routes of a VRF are asked for with the VRF as the interface.
+            let to_vip = match self.device.kind {
+                DeviceKind::Vrf => to_vip.map(|to_vip| to_vip.output_interface(self.device.index)),
+                DeviceKind::Loopback | DeviceKind::Dummy => to_vip,
+            };
             if let Ok(to_vip) = to_vip {
                 let route = self.handle.route().get(to_vip.build()).execute().try_next().await;
                 if route.is_ok_and(|route| route.is_some_and(|route| route.header.kind == RouteType::Local)) {
@@ -196,9 +220,27 @@ impl Vips {
         }
     }
 
-    /// Removes an address from `lo`. The caller has checked its owner with [`observe`](Self::observe).
+    /// Puts a VIP in the place of an address of ours that has another prefix length, scope or label. The kernel may have an IPv4
+    /// address with two prefix lengths at the same time, so that the host has it all the time; otherwise, it lacks it for a moment.
+    pub async fn replace(&self, net: IpNet) -> Result<(), Error> {
+        let vip = net.addr();
+        if vip.is_ipv4() && net.prefix_len() != net.max_prefix_len() {
+            self.add_one(vip).await?;
+            self.remove(net).await?;
+            return Ok(());
+        }
+        self.remove(net).await?;
+        self.add(&[vip]).await.into_iter().try_for_each(|(_, done)| done.map(drop))
+    }
+
+    /// Removes an address from the device. The caller has checked its owner with [`observe`](Self::observe).
     pub async fn remove(&self, net: IpNet) -> Result<RemoveResult, Error> {
-        let mut request = self.handle.address().add(LO, net.addr(), net.prefix_len());
+        self.remove_from(self.device.index, net).await
+    }
+
+    /// Removes an address from the interface with this index. The caller has checked its owner with [`observe`](Self::observe).
+    pub async fn remove_from(&self, index: u32, net: IpNet) -> Result<RemoveResult, Error> {
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
         let message = request.message_mut().clone();
         match self.handle.address().del(message).execute().await {
             Ok(()) => Ok(RemoveResult::Removed),
@@ -207,9 +249,9 @@ impl Vips {
         }
     }
 
-    /// Whether `lo` is up.
+    /// Whether the device is up.
     async fn link(&self) -> Result<Link, Error> {
-        let mut links = self.handle.link().get().match_index(LO).execute();
+        let mut links = self.handle.link().get().match_index(self.device.index).execute();
         let lo = links.try_next().await.map_err(request_error)?;
         let is_up = lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up));
         Ok(if is_up { Link::Up } else { Link::Down })
@@ -229,11 +271,11 @@ impl Vips {
 }
 
 /// Sets everything by which our addresses differ from a plain one: our mark, the scope and label or the flags, and the lifetimes.
-fn mark(message: &mut AddressMessage, vip: IpAddr) {
+fn mark(message: &mut AddressMessage, vip: IpAddr, device: &str) {
     match vip {
         IpAddr::V4(_) => {
             message.header.scope = AddressScope::Link;
-            message.attributes.push(AddressAttribute::Label(LABEL.into()));
+            message.attributes.push(AddressAttribute::Label(own_label(device)));
         }
         IpAddr::V6(_) => {
             let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
@@ -247,11 +289,22 @@ fn mark(message: &mut AddressMessage, vip: IpAddr) {
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
 }
 
-/// Reads an address on `lo` from a message.
-fn read(message: &AddressMessage, marks: MarkSupport, recorded: &BTreeSet<IpAddr>) -> Option<LoAddress> {
+/// The label of an IPv4 address that is ours: that of the device, as in `lo:vip`, as far as it has room. IPv6 addresses have no labels.
+fn own_label(device: &str) -> String {
+    let label = format!("{device}:vip");
+    if label.len() > LONGEST_LABEL { device.to_owned() } else { label }
+}
+
+/// Reads an address on the device from a message.
+fn read(
+    message: &AddressMessage,
+    device: &str,
+    marks: MarkSupport,
+    recorded: &BTreeSet<IpAddr>,
+) -> Option<LoAddress> {
     let net = net(message)?;
     let owner = owner(protocol(message), marks, recorded.contains(&net.addr()));
-    Some(LoAddress { net, owner, differences: differences(message, net.addr(), marks) })
+    Some(LoAddress { net, owner, differences: differences(message, device, net.addr(), marks) })
 }
 
 /// The owner of an address: the mark decides if the kernel stores marks, otherwise the state file decides.
@@ -264,7 +317,12 @@ fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool) -> Owner {
 }
 
 /// How an address on `lo`, whoever owns it, differs from a VIP that [`Vips::add`] adds.
-fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTreeSet<Difference> {
+fn differences(
+    message: &AddressMessage,
+    device: &str,
+    vip: IpAddr,
+    marks: MarkSupport,
+) -> BTreeSet<Difference> {
     let lifetime = lifetime(message);
     let (may_be_source, flags_differ) = match vip {
         IpAddr::V4(_) => (matches!(message.header.scope, AddressScope::Universe | AddressScope::Site), false),
@@ -275,11 +333,13 @@ fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTr
     };
     let ends = lifetime.is_some_and(|lifetime| lifetime.ifa_valid != FOR_EVER);
     let mark_is_lost = marks == MarkSupport::Kept && protocol(message) != Some(PROTOCOL);
+    let has_other_label = vip.is_ipv4() && label(message) != Some(own_label(device).as_str());
     [
         (may_be_source, Difference::Source),
         (flags_differ, Difference::Flags),
         (ends, Difference::Ends),
         (mark_is_lost, Difference::Mark),
+        (has_other_label, Difference::Label),
     ]
     .into_iter()
     .filter_map(|(differs, difference)| differs.then_some(difference))

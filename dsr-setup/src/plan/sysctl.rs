@@ -44,6 +44,37 @@ impl ArpSetting {
     }
 }
 
+/// A setting of an interface that decides which packets it drops because of their source
+/// (`Documentation/networking/ip-sysctl.rst`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PathSetting {
+    /// Whether a packet is dropped if the reply would leave by another interface.
+    RpFilter,
+    /// Whether a packet with an address of this host as its source is accepted.
+    AcceptLocal,
+}
+
+impl PathSetting {
+    /// Both of them.
+    pub const ALL: [PathSetting; 2] = [PathSetting::RpFilter, PathSetting::AcceptLocal];
+
+    /// Its file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            PathSetting::RpFilter => "rp_filter",
+            PathSetting::AcceptLocal => "accept_local",
+        }
+    }
+
+    /// The value that is set where the current one drops packets for a VIP.
+    pub fn target(self) -> i32 {
+        match self {
+            PathSetting::RpFilter => 2,
+            PathSetting::AcceptLocal => 1,
+        }
+    }
+}
+
 /// The name of [`Sysctl::AcceptMarks`].
 const ACCEPT_MARKS: &str = "net.ipv4.tcp_fwmark_accept";
 
@@ -57,6 +88,13 @@ pub enum Sysctl {
         interface: String,
         /// The file in it.
         knob: ArpSetting,
+    },
+    /// A setting of one interface about the packets that arrive by it.
+    Path {
+        /// The folder under `/proc/sys/net/ipv4/conf`.
+        interface: String,
+        /// The file in it.
+        knob: PathSetting,
     },
     /// Whether a connection gets the mark of the packet that opens it, for IPv4 and IPv6. The rules of the chain need it for servers that
     /// listen on a VIP itself. It has no effect on packets without a mark.
@@ -73,7 +111,7 @@ impl Sysctl {
     pub fn arp(&self) -> Option<(&str, ArpSetting)> {
         match self {
             Sysctl::Arp { interface, knob } => Some((interface, *knob)),
-            Sysctl::AcceptMarks => None,
+            Sysctl::Path { .. } | Sysctl::AcceptMarks => None,
         }
     }
 
@@ -83,10 +121,15 @@ impl Sysctl {
             return Some(Sysctl::AcceptMarks);
         }
         let (interface, name) = text.strip_prefix("net.ipv4.conf.")?.rsplit_once('.')?;
-        let knob = ArpSetting::ALL.into_iter().find(|knob| knob.name() == name)?;
         let interface = interface.replace('/', ".");
-        let is_folder_name = !interface.is_empty() && interface != "." && interface != "..";
-        is_folder_name.then_some(Sysctl::Arp { interface, knob })
+        if interface.is_empty() || interface == "." || interface == ".." {
+            return None; // no name of a folder
+        }
+        if let Some(knob) = ArpSetting::ALL.into_iter().find(|knob| knob.name() == name) {
+            return Some(Sysctl::Arp { interface, knob });
+        }
+        let knob = PathSetting::ALL.into_iter().find(|knob| knob.name() == name)?;
+        Some(Sysctl::Path { interface, knob })
     }
 }
 
@@ -94,6 +137,9 @@ impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sysctl::Arp { interface, knob } => {
+                write!(f, "net.ipv4.conf.{}.{}", interface.replace('.', "/"), knob.name())
+            }
+            Sysctl::Path { interface, knob } => {
                 write!(f, "net.ipv4.conf.{}.{}", interface.replace('.', "/"), knob.name())
             }
             Sysctl::AcceptMarks => f.write_str(ACCEPT_MARKS),

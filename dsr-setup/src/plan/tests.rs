@@ -6,14 +6,49 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// `192.0.2.80/32` is ours, `~192.0.2.80/32` belongs to another program.
+/// `192.0.2.80/32` is ours, `~192.0.2.80/32` belongs to another program. With `!` at the end, the host may send from it; `?`: it ends;
+/// `:`: it has another label; `=`: it has other flags.
 fn on_lo(text: &str) -> LoAddress {
     let owner = if text.starts_with('~') { Owner::Foreign } else { Owner::Ours };
-    LoAddress { net: text.trim_start_matches('~').parse().unwrap(), owner, differences: BTreeSet::new() }
+    let mut differences = BTreeSet::new();
+    let mut net = text.trim_start_matches('~');
+    while let Some(rest) = net.strip_suffix(['!', '?', ':', '=']) {
+        differences.insert(match net.as_bytes()[rest.len()] {
+            b'!' => Difference::Source,
+            b'?' => Difference::Ends,
+            b':' => Difference::Label,
+            _ => Difference::Flags,
+        });
+        net = rest;
+    }
+    LoAddress { net: net.parse().unwrap(), owner, differences }
 }
 
 fn loopback(link: Link, addresses: Vec<LoAddress>) -> Loopback {
-    Loopback { link, marks: MarkSupport::Kept, addresses, elsewhere: Vec::new() }
+    Loopback { device: "lo".into(), link, marks: MarkSupport::Kept, addresses, elsewhere: Vec::new() }
+}
+
+/// `eth0`, or `eth0>` if a default route leads through it, `-eth0` if it is down.
+fn interface(index: u32, text: &str) -> Interface {
+    let name = text.trim_start_matches('-').trim_end_matches('>');
+    let kind = match name {
+        "lo" => InterfaceKind::Loopback,
+        "vrf0" => InterfaceKind::Vrf,
+        name if name.starts_with("port") => InterfaceKind::Port,
+        name if name.starts_with("in") => InterfaceKind::VrfPort(1),
+        _ => InterfaceKind::Plain,
+    };
+    let has_default_route = text.ends_with('>');
+    Interface { index, name: name.into(), is_up: !text.starts_with('-'), kind, has_default_route }
+}
+
+fn interfaces(text: &str) -> Vec<Interface> {
+    (1..).zip(text.split_whitespace()).map(|(index, text)| interface(index, text)).collect()
+}
+
+fn elsewhere(owner: Owner, net: &str) -> OtherAddress {
+    let (interface, net) = ("dummy0".into(), net.parse().unwrap());
+    OtherAddress { net, interface, index: 7, owner, link_local: false, usable: true }
 }
 
 /// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change; `marks=1` for the setting of the chain.
@@ -40,11 +75,12 @@ fn observed(lo: &[&str], sysctls: &str, changes: &str) -> HostState {
         changes: changes.split_whitespace().map(sysctl).map(|(name, text)| (name, change(text))).collect(),
         record_error: None,
         chain: ChainRules::default(),
+        interfaces: Vec::new(),
     }
 }
 
 fn lines(observed: &HostState, desired: &DesiredState) -> Vec<String> {
-    plan(observed, desired).iter().map(Step::to_string).collect()
+    plan(observed, desired).iter().map(|step| step.on(&observed.lo.device).to_string()).collect()
 }
 
 const NEW: &str = "all.arp_ignore=0 all.arp_announce=0 eth0.arp_ignore=0 eth0.arp_announce=0";
@@ -58,9 +94,9 @@ fn a_new_host_gets_quiet_arp_before_its_first_vip() {
     assert_eq!(
         lines(&host, &want),
         [
-            "set lo up",
             "set net.ipv4.conf.all.arp_ignore = 1 (was 0)",
             "set net.ipv4.conf.all.arp_announce = 2 (was 0)",
+            "set lo up",
             "add 192.0.2.80/32 to lo",
             "add 2001:db8::80/128 to lo",
         ]
@@ -68,10 +104,92 @@ fn a_new_host_gets_quiet_arp_before_its_first_vip() {
 }
 
 #[test]
-fn an_address_that_is_there_is_left_as_it_is_whoever_owns_it() {
-    for lo in ["192.0.2.80/32", "~192.0.2.80/32", "~192.0.2.80/24"] {
-        let host = observed(&[lo], QUIET, "");
-        assert_eq!(lines(&host, &present([ip("192.0.2.80")])), [""; 0], "{lo}");
+fn a_vip_of_ours_is_corrected_and_one_of_another_program_is_left_as_it_is() {
+    for (lo, want) in [
+        ("192.0.2.80/32", &[][..]),
+        ("~192.0.2.80/32", &[]),
+        ("~192.0.2.80/24", &[]),
+        ("~192.0.2.80/32!:?", &[]),
+        ("192.0.2.80/24", &["replace 192.0.2.80/24 on lo by 192.0.2.80/32"]),
+        ("192.0.2.80/32!", &["replace 192.0.2.80/32 on lo by 192.0.2.80/32"]),
+        ("192.0.2.80/32:", &["replace 192.0.2.80/32 on lo by 192.0.2.80/32"]),
+        ("192.0.2.80/32?", &["correct 192.0.2.80/32 on lo"]),
+        ("192.0.2.80/32 192.0.2.80/24", &["remove 192.0.2.80/24 from lo"]),
+        ("192.0.2.80/24 ~192.0.2.80/32", &["remove 192.0.2.80/24 from lo"]),
+        ("2001:db8::80/64", &["replace 2001:db8::80/64 on lo by 2001:db8::80/128"]),
+        ("2001:db8::80/128!", &["correct 2001:db8::80/128 on lo"]),
+        ("2001:db8::80/128=", &["correct 2001:db8::80/128 on lo"]),
+    ] {
+        let host = observed(&lo.split(' ').collect::<Vec<_>>(), QUIET, "");
+        let vip = host.lo.addresses[0].net.addr();
+        assert_eq!(lines(&host, &present([vip])), want, "{lo}");
+    }
+}
+
+#[test]
+fn the_sentence_about_a_wrong_address_says_how_it_differs() {
+    let host = observed(&["192.0.2.80/24!", "2001:db8::80/128!="], QUIET, "");
+    let steps = plan(&host, &present([ip("192.0.2.80"), ip("2001:db8::80")]));
+    let drifts: Vec<String> = steps.iter().map(|step| step.drift("lo", "was")).collect();
+    assert_eq!(
+        drifts,
+        [
+            "192.0.2.80/24 was on lo with the prefix length 24 and with scope global",
+            "2001:db8::80/128 was on lo with a preferred lifetime and without nodad and noprefixroute",
+        ]
+    );
+}
+
+#[test]
+fn a_vip_of_ours_on_another_interface_is_moved_and_only_then_removed_there() {
+    let mut host = observed(&[], QUIET, "");
+    host.lo.elsewhere =
+        vec![elsewhere(Owner::Ours, "192.0.2.80/32"), elsewhere(Owner::Foreign, "192.0.2.81/32")];
+    let want = ["add 192.0.2.80/32 to lo", "remove 192.0.2.80/32 from dummy0"];
+    assert_eq!(lines(&host, &present([ip("192.0.2.80")])), want);
+    assert_eq!(lines(&host, &present([ip("192.0.2.81")])), ["add 192.0.2.81/32 to lo"]);
+    for gone in [DesiredState::Clean, DesiredState::Absent([ip("192.0.2.80"), ip("192.0.2.81")].into())] {
+        assert_eq!(lines(&host, &gone), ["remove 192.0.2.80/32 from dummy0"]);
+    }
+    let steps = plan(&host, &DesiredState::Clean);
+    assert_eq!(in_use(&steps, &[ip("192.0.2.80")].into()), [ip("192.0.2.80")].into());
+}
+
+/// RFC 3704. The kernel takes the larger one of `all` and the interface's own.
+#[test]
+fn a_strict_filter_is_loosened_only_where_requests_arrive_and_replies_do_not_leave() {
+    let set = |name: &str, was: i32| format!("set net.ipv4.conf.{name}.rp_filter = 2 (was {was})");
+    const STRICT: &str = "all.rp_filter=0 eth0.rp_filter=1 eth1.rp_filter=1 port0.rp_filter=1 lo.rp_filter=1";
+    for (interfaces_text, sysctls, want) in [
+        ("lo eth0> eth1", STRICT, vec![set("eth1", 1)]),
+        ("lo eth0> -eth1", STRICT, vec![]),
+        ("lo eth0> eth1>", STRICT, vec![]),
+        ("lo eth0 eth1", STRICT, vec![]), // without a default route it is not known by which one replies leave
+        ("lo eth0> port0", STRICT, vec![]),
+        ("lo eth0> eth1", "all.rp_filter=0 eth0.rp_filter=1 eth1.rp_filter=0", vec![]),
+        ("lo eth0> eth1", "all.rp_filter=1 eth0.rp_filter=0 eth1.rp_filter=0", vec![set("eth1", 0)]),
+        ("lo eth0> eth1", "all.rp_filter=2 eth0.rp_filter=1 eth1.rp_filter=1", vec![]),
+        ("lo eth0> eth1", "all.rp_filter=1 eth0.rp_filter=1 eth1.rp_filter=2", vec![]),
+    ] {
+        let mut host = observed(&["192.0.2.80/32"], &format!("{QUIET} {sysctls}"), "");
+        host.interfaces = interfaces(interfaces_text);
+        assert_eq!(lines(&host, &present([ip("192.0.2.80")])), want, "{interfaces_text} {sysctls}");
+        assert_eq!(lines(&host, &present([])), [""; 0], "no IPv4 VIP: {interfaces_text} {sysctls}");
+    }
+}
+
+#[test]
+fn the_ports_of_the_vrf_that_has_the_vips_accept_packets_of_this_host_itself() {
+    let set = "set net.ipv4.conf.in1.accept_local = 1 (was 0)";
+    for (device, sysctls, want) in [
+        ("vrf0", "all.accept_local=0 in1.accept_local=0 eth0.accept_local=0", vec![set]),
+        ("vrf0", "all.accept_local=1 in1.accept_local=0 eth0.accept_local=0", vec![]),
+        ("vrf0", "all.accept_local=0 in1.accept_local=1 eth0.accept_local=0", vec![]),
+        ("lo", "all.accept_local=0 in1.accept_local=0 eth0.accept_local=0", vec![]),
+    ] {
+        let mut host = observed(&["192.0.2.80/32"], &format!("{QUIET} {sysctls}"), "");
+        (host.lo.device, host.interfaces) = (device.into(), interfaces("vrf0 eth0> in1"));
+        assert_eq!(lines(&host, &present([ip("192.0.2.80")])), want, "{device} {sysctls}");
     }
 }
 
@@ -210,6 +328,15 @@ fn carry_out(host: &mut HostState, step: &Step) {
         Step::Remove(net) => {
             host.lo.addresses.retain(|on_lo| on_lo.net != *net || on_lo.owner != Owner::Ours)
         }
+        Step::Replace { net, .. } => {
+            host.lo.addresses.retain(|on_lo| on_lo.net != *net || on_lo.owner != Owner::Ours);
+            host.lo.addresses.push(on_lo(&IpNet::from(net.addr()).to_string()));
+        }
+        Step::Mend { vip, .. } => {
+            let ours = host.lo.addresses.iter_mut().find(|on_lo| on_lo.net == IpNet::from(*vip)).unwrap();
+            ours.differences.clear();
+        }
+        Step::RemoveElsewhere { net, .. } => host.lo.elsewhere.retain(|other| other.net != *net),
         Step::RemoveTable(table) => assert!(host.chain.tables.remove(table)),
         Step::RemoveDevice(index) => assert_eq!(host.chain.device.take(), Some(*index)),
         Step::Set { sysctl, change } => {
@@ -247,7 +374,10 @@ fn sysctls() -> impl Strategy<Value = BTreeMap<Sysctl, i32>> {
     let interface = prop::sample::select(vec!["all", "default", "lo", "eth0", "eth0.7"]);
     let arp = (interface, prop::sample::select(ArpSetting::ALL.to_vec()))
         .prop_map(|(interface, knob)| Sysctl::Arp { interface: interface.into(), knob });
-    let key = prop_oneof![5 => arp, 1 => Just(Sysctl::AcceptMarks)];
+    let interface = prop::sample::select(vec!["all", "default", "lo", "eth0", "eth0.7"]);
+    let path = (interface, prop::sample::select(PathSetting::ALL.to_vec()))
+        .prop_map(|(interface, knob)| Sysctl::Path { interface: interface.into(), knob });
+    let key = prop_oneof![5 => arp, 3 => path, 1 => Just(Sysctl::AcceptMarks)];
     prop::collection::btree_map(key, -1..10i32, 0..10)
 }
 
@@ -257,7 +387,8 @@ fn untouched() -> impl Strategy<Value = HostState> {
         let foreign = foreign.into_iter().map(|vip| on_lo(&format!("~{}", IpNet::from(vip))));
         let link = if up { Link::Up } else { Link::Down };
         let (changes, record_error, chain) = (BTreeMap::new(), None, ChainRules::default());
-        HostState { lo: loopback(link, foreign.collect()), sysctls, changes, record_error, chain }
+        let lo = loopback(link, foreign.collect());
+        HostState { lo, sysctls, changes, record_error, chain, interfaces: interfaces("lo eth0> eth0.7") }
     })
 }
 
@@ -298,11 +429,38 @@ proptest! {
         }
     }
 
+    /// Whatever part of the steps was done when the program was killed, the next run ends with the same host.
+    #[test]
+    fn a_plan_that_was_cut_short_is_completed_by_the_next_one(
+        host in untouched(), vips in vips(), ours in vips(), cut in 0..12usize
+    ) {
+        let mut host = host;
+        for vip in ours {
+            if !host.lo.holds(vip) {
+                host.lo.addresses.push(on_lo(&format!("{vip}/24!")));
+            }
+        }
+        let want = present(vips);
+        let whole = carried_out(&host, &want);
+        let mut half = host.clone();
+        plan(&host, &want).iter().take(cut).for_each(|step| carry_out(&mut half, step));
+        let mut done = carried_out(&half, &want);
+        let mut expected = whole;
+        done.lo.addresses.sort_by_key(|on_lo| on_lo.net);
+        expected.lo.addresses.sort_by_key(|on_lo| on_lo.net);
+        prop_assert_eq!(&done, &expected);
+        prop_assert_eq!(plan(&done, &want), vec![]);
+    }
+
     #[test]
     fn every_setting_reads_back_from_its_name(interface in "[a-z0-9.]{1,15}") {
         prop_assume!(interface != "." && interface != "..");
         for knob in ArpSetting::ALL {
             let sysctl = Sysctl::Arp { interface: interface.clone(), knob };
+            prop_assert_eq!(Sysctl::parse(&sysctl.to_string()), Some(sysctl));
+        }
+        for knob in PathSetting::ALL {
+            let sysctl = Sysctl::Path { interface: interface.clone(), knob };
             prop_assert_eq!(Sysctl::parse(&sysctl.to_string()), Some(sysctl));
         }
     }

@@ -49,7 +49,8 @@ fn on_lo(name: char, owner: Owner, differences: &[Difference]) -> LoAddress {
 impl LoScene {
     fn new(wanted: &str, settle: u64) -> LoScene {
         let (start, settle) = (Instant::now(), Duration::from_secs(settle));
-        let lo = Loopback { link: Link::Up, marks: MarkSupport::Kept, addresses: vec![], elsewhere: vec![] };
+        let (device, marks) = ("lo".to_owned(), MarkSupport::Kept);
+        let lo = Loopback { device, link: Link::Up, marks, addresses: vec![], elsewhere: vec![] };
         let keeper = Keeper::new(WantedVips { vips: set(wanted), generation: 0, settle }, start);
         let (awaited, done) = (BTreeSet::new(), Vec::new());
         LoScene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }

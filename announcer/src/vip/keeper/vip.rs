@@ -78,6 +78,7 @@ impl WantedVip {
         let may_be_mended = |difference: &Difference| match difference {
             Difference::Source | Difference::Flags => on_lo.net.addr().is_ipv6(),
             Difference::Ends => true,
+            Difference::Label => false, // the kernel does not change a label, and it harms nobody
             Difference::Mark => marks == MarkSupport::Kept,
         };
         let differs = self.is_ours && on_lo.differences.iter().any(may_be_mended);

@@ -135,7 +135,7 @@ fn a_vip_of_somebody_else_is_never_changed_and_is_reported() {
     scene.put(on_lo('A', Owner::Foreign, &[Difference::Source, Difference::Mark]));
     scene.pass(30.0);
     assert_eq!(scene.done, ["0.0 A present"]);
-    assert_eq!(scene.keeper.warnings(), [Warning::Source(IpNet::from(vip('A')))]);
+    assert_eq!(scene.keeper.warnings(), [Warning::Source(IpNet::from(vip('A')), "lo".into())]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn what_is_being_mended_is_no_warning_and_what_cannot_be_mended_is_one() {
         assert_eq!(scene.keeper.warnings(), [], "{at}");
     }
     scene.pass(2.3);
-    assert_eq!(scene.keeper.warnings(), [Warning::Ends(IpNet::from(vip('A')))]);
+    assert_eq!(scene.keeper.warnings(), [Warning::Ends(IpNet::from(vip('A')), "lo".into())]);
     scene.refuses = None;
     scene.pass(20.0);
     assert_eq!(scene.keeper.warnings(), []);

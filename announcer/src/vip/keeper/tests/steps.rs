@@ -18,7 +18,8 @@ fn held_are_the_vips_that_are_wanted_or_not_yet_gone() {
 
 /// What lo has in a test without a kernel.
 fn lo_with(addresses: &[LoAddress]) -> Loopback {
-    Loopback { link: Link::Up, marks: MarkSupport::Kept, addresses: addresses.to_vec(), elsewhere: vec![] }
+    let (device, marks) = ("lo".to_owned(), MarkSupport::Kept);
+    Loopback { device, link: Link::Up, marks, addresses: addresses.to_vec(), elsewhere: vec![] }
 }
 
 /// A netlink socket that breaks takes the result with it.

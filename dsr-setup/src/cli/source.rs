@@ -1,0 +1,76 @@
+//! Which VIPs a command is about: those of its arguments, otherwise those of announcer's configuration.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config;
+use crate::folder::{files_of_folder, folder_of};
+use crate::io::regular;
+use crate::plan::Forwarding;
+use crate::substitution::{self, Variable, Variables};
+
+/// The longest configuration, in octets: about 100,000 services.
+const LONGEST_CONFIG: u64 = 64 * 1024 * 1024;
+
+/// The VIPs of a command.
+#[derive(Debug, Clone, Args)]
+pub(super) struct VipSource {
+    /// The VIPs, instead of those of the configuration
+    #[arg(value_name = "VIP", value_parser = config::vip, conflicts_with = "config")]
+    vips: Vec<IpAddr>,
+
+    /// Another form of the argument VIP
+    #[arg(long = "vip", value_name = "VIP", value_parser = config::vip, conflicts_with = "config", hide = true)]
+    options: Vec<IpAddr>,
+
+    /// The announcer configuration with the VIPs (`[[service]] vips`) and `[chain]`; also the files of `conf.d` beside it
+    #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
+    config: PathBuf,
+}
+
+impl VipSource {
+    /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name
+    /// no VIP, which is allowed, it prints this, and there is nothing to do.
+    pub(super) fn read(&self) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
+        let named: BTreeSet<IpAddr> = self.vips.iter().chain(&self.options).copied().collect();
+        if !named.is_empty() {
+            return Ok(Some((named, Forwarding::No)));
+        }
+        let folder = folder_of(&self.config);
+        let path = &self.config;
+        let names = match regular::names_of_trusted(&folder) {
+            Ok(names) => names,
+            Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
+        };
+        let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
+        let (mut vips, mut forwarding) = (BTreeSet::new(), Forwarding::No);
+        for path in std::iter::once(path.clone()).chain(others) {
+            let name = path.display().to_string();
+            match regular::read_trusted(&path, LONGEST_CONFIG) {
+                Ok(octets) => {
+                    let text = config::decode(&name, octets)?;
+                    vips.extend(config::vips(&name, &text, &environment(&text))?);
+                    forwarding = forwarding.max(config::forwarding(&text));
+                }
+                Err(error) => return Err(Failure::ConfigFile { path, error }),
+            }
+        }
+        let name = path.display();
+        if vips.is_empty() {
+            output::note(format_args!(
+                "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
+            ));
+        }
+        Ok((!vips.is_empty()).then_some((vips, forwarding)))
+    }
+}
+
+/// The variables of the environment that a text names. announcer refuses a VIP from a credential.
+fn environment(text: &str) -> Variables {
+    let value = |name: String| Some((name.clone(), Variable::Environment(std::env::var(&name).ok()?)));
+    substitution::names(text).into_iter().filter_map(value).collect()
+}

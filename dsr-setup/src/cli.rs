@@ -16,8 +16,9 @@ use self::order::Order;
 use self::source::VipSource;
 use crate::STATE_DIR;
 use crate::config;
-use crate::io::{self as host, Error, Host, StepResult, announcer};
-use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
+use crate::io::lock::{self, Role};
+use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
+use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::report::Report;
 
 /// Sets up a frontend for VIPs whose packets a router or a director sends to it directly (DSR): the VIPs on lo, and ARP settings
@@ -62,13 +63,22 @@ enum Command {
     /// It changes nothing, and needs no capability.
     Check(Compare),
 
+    /// Repair what has drifted, at once and until it is stopped, and print each repair on standard error
+    ///
+    /// VIPs that another program removes or changes are put back within milliseconds, settings within two seconds. It removes nothing,
+    /// also when it ends. SIGHUP lets it read the configuration again. The unit dsr-setup-watch.service runs it.
+    ///
+    /// While announcer runs, announcer keeps the VIPs, and only the settings are repaired. After `systemctl stop announcer`, what
+    /// announcer has removed is not put back; after a crash it is, if the configuration names it.
+    Watch(VipSource),
+
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
     /// Without a VIP, this is also what `[chain]` has left: the nftables tables `ip announcer` and `ip6 announcer`, and the device
     /// announcer0. With nftables installed, it needs CAP_NET_ADMIN, also if there are no steps.
     ///
     /// VIPs that another program has put on lo stay, and so do settings that were changed since. lo stays up. Refused while
-    /// announcer runs and holds one of the VIPs, drained or not: it would put them back.
+    /// announcer runs and holds one of the VIPs, drained or not, and while `watch` keeps the VIPs: they would put them back.
     Remove(Remove),
 
     /// Let a web server start after the VIPs are on lo, and stop after announcer has withdrawn them
@@ -112,7 +122,7 @@ struct Remove {
     #[arg(long = "vip", value_name = "VIP", value_parser = config::vip, hide = true)]
     options: Vec<IpAddr>,
 
-    /// Remove them even while announcer holds the VIPs: clients lose their connections, and announcer puts the VIPs back
+    /// Remove them even while announcer or `watch` keeps the VIPs: clients lose their connections, and the VIPs are put back
     #[arg(long)]
     force: bool,
 
@@ -131,7 +141,11 @@ const SOCKET: &str = "/run/announcer/control.sock";
 pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let command = match cli.command {
         Command::Order(order) => return order.carry_out(),
-        command @ (Command::Plan(_) | Command::Apply(_) | Command::Check(_) | Command::Remove(_)) => command,
+        command @ (Command::Plan(_)
+        | Command::Apply(_)
+        | Command::Check(_)
+        | Command::Watch(_)
+        | Command::Remove(_)) => command,
     };
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
@@ -165,6 +179,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let is_refused = !report.refused.is_empty();
             carry_out(&host, report.steps, &report.device).await?;
             Ok(ExitCode::from(u8::from(is_refused)))
+        }
+        Command::Watch(source) => {
+            let wanted = source.read()?.unwrap_or((BTreeSet::new(), Forwarding::No));
+            host::permitted().map_err(Failure::NotPermitted)?;
+            watch::keep(host, wanted, || source.read()).await.map_err(Failure::Watch)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
@@ -218,6 +238,7 @@ impl Remove {
         let steps = plan(&observed, &desired);
         if !steps.is_empty() && !self.force {
             refuse_if_held(&steps, &self.socket).await?;
+            refuse_if_watched(&observed.lo.device).await?;
         }
         carry_out(host, steps, &observed.lo.device).await
     }
@@ -251,6 +272,16 @@ async fn refuse_if_held(steps: &[Step], socket: &Path) -> Result<(), Failure> {
         announcer::held(socket).await.map_err(|error| Failure::Ask { socket: socket.to_owned(), error })?;
     let in_use = in_use(steps, &held);
     if in_use.is_empty() { Ok(()) } else { Err(Failure::InUse(in_use)) }
+}
+
+/// An error if `dsr-setup watch` keeps the VIPs. A process that does not count keeps nothing.
+async fn refuse_if_watched(device: &str) -> Result<(), Failure> {
+    match lock::holder(device, Role::Question).await {
+        Ok(Some(holder)) if holder.role == Role::Watch => {
+            Err(Failure::Watched { holder: holder.name(), device: device.to_owned() })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Does the steps in order, and prints each when it is done. It stops at the first that fails. `NotRecorded` means that the step

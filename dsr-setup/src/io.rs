@@ -1,18 +1,20 @@
 //! The host: reads its state, and executes the steps of a plan.
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
-//! the chain (`chain`), the state file (`store`), and announcer's control socket (`announcer`).
+//! the chain (`chain`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper (`lock`).
 
 pub mod announcer;
 pub mod chain;
 pub mod device;
 pub mod events;
 pub mod http;
+pub mod lock;
 pub mod regular;
 pub mod store;
 pub mod sysctl;
 pub mod units;
 pub mod vips;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -210,13 +212,20 @@ pub enum StepResult {
 }
 
 /// Whether this process has CAP_NET_ADMIN, without which no step can be carried out.
+///
+/// # Errors
+/// [`Error::NotPermitted`], and those of the file that says it.
 pub fn permitted() -> Result<(), Error> {
+    if has_net_admin("/proc/thread-self/status")? { Ok(()) } else { Err(Error::NotPermitted) }
+}
+
+/// Whether the process with this `status` file (proc(5)) has CAP_NET_ADMIN.
+fn has_net_admin(path: &str) -> Result<bool, Error> {
     const CAP_NET_ADMIN: u32 = 12;
-    let path = "/proc/thread-self/status";
     let failed = |error| Error::Proc { path: path.into(), error };
     let status = std::fs::read_to_string(path).map_err(failed)?;
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = u64::from_str_radix(effective.unwrap_or_default().trim(), 16);
     let effective = effective.map_err(io::Error::other).map_err(failed)?;
-    if effective & (1 << CAP_NET_ADMIN) == 0 { Err(Error::NotPermitted) } else { Ok(()) }
+    Ok(effective & (1 << CAP_NET_ADMIN) != 0)
 }

@@ -6,9 +6,11 @@
 //! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text
-//! main, cli          the program: plan, apply, check, remove, order
+//! main, cli          the program: plan, apply, check, watch, remove, order
 //! io                 observe the host, carry out one step       io/{vips,device,events,sysctl,chain,store,announcer,http,units,regular}
+//!                    io/watch runs until it is stopped, and io/lock says who keeps the VIPs
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
+//! watch              pure: what is repaired, and when
 //! report             pure: what `plan` and `check` say
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
@@ -34,6 +36,7 @@ pub mod report;
 pub mod substitution;
 pub mod units;
 pub mod warning;
+pub mod watch;
 
 pub use io::Error;
 pub use io::events::{Events, VipEvent, watch};

@@ -51,7 +51,7 @@ impl Unit {
         if name.is_empty() || name.len() > 200 || !name.chars().all(fits) || name.starts_with('.') {
             return Err(UnitError::NoName);
         }
-        if ["announcer", "dsr-setup"].contains(&name) {
+        if ["announcer", "dsr-setup", "dsr-setup-watch"].contains(&name) {
             return Err(UnitError::Ours);
         }
         Ok(Unit(format!("{name}.service")))
@@ -106,6 +106,7 @@ mod tests {
             ("a b", UnitError::NoName),
             ("announcer.service", UnitError::Ours),
             ("dsr-setup", UnitError::Ours),
+            ("dsr-setup-watch.service", UnitError::Ours),
             ("www.socket", UnitError::OtherType("socket")),
             ("caddy.timer", UnitError::OtherType("timer")),
             ("foo.target", UnitError::OtherType("target")),

@@ -18,6 +18,7 @@ fn help_may_be_cut() {
 fn words(command: &str) -> Option<(&'static str, i32)> {
     Some(match command {
         "help" => return None,
+        "watch" => return None, // it prints on standard error, and does not end
         "plan" => ("exec \"$0\" plan 192.0.2.80 --state-dir \"$1\"", 1),
         "check" => ("exec \"$0\" check 192.0.2.80 --state-dir \"$1\"", 1),
         "apply" => ("exec \"$0\" apply 192.0.2.80 --state-dir \"$1\"", 0),

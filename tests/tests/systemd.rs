@@ -59,7 +59,7 @@ fn units(machine: &Machine) {
     // The image has no `man`.
     let said = machine.must("cd /usr/local/lib/systemd/system && systemd-analyze verify --man=no *.service");
     assert_eq!(said, "");
-    for unit in ["announcer.service", "dsr-setup.service"] {
+    for unit in ["announcer.service", "dsr-setup.service", "dsr-setup-watch.service"] {
         let file = format!("/usr/local/lib/systemd/system/{unit}");
         // 0.1 for the question whether the clock is synchronised, 0.3 for the real-time scheduling of BFD: see the unit.
         let threshold = if unit == "announcer.service" { 24 } else { 21 };
@@ -573,11 +573,14 @@ fn uninstall(machine: &Machine) {
     let (code, said) = machine.run(remove);
     assert!(code == 1 && said.contains("is running"), "{said}");
     // The drain of a person stays, and that of the removal does not.
-    machine.must("announcer drain www --reason mine && /usr/local/lib/announcer/before-removal");
-    let left = "systemctl is-active announcer dsr-setup; systemctl is-enabled announcer dsr-setup; \
+    machine.must("systemctl enable --now dsr-setup-watch && announcer drain www --reason mine && /usr/local/lib/announcer/before-removal");
+    let left = "systemctl is-active announcer dsr-setup dsr-setup-watch; systemctl is-enabled announcer dsr-setup dsr-setup-watch; \
                 ip -o address show dev lo | grep -c 192.0.2.80; cat /proc/sys/net/ipv4/conf/all/arp_ignore; \
                 ls /var/lib/announcer/drain";
-    assert_eq!(machine.run(left).1, "inactive\ninactive\ndisabled\ndisabled\n0\n0\nwww@root");
+    assert_eq!(
+        machine.run(left).1,
+        "inactive\ninactive\ninactive\ndisabled\ndisabled\ndisabled\n0\n0\nwww@root"
+    );
     machine.must(remove);
     assert_eq!(machine.run("systemctl cat announcer.service").0, 1);
     assert_eq!(

@@ -54,6 +54,20 @@ pub enum Failure {
     /// An interface cannot have the VIPs.
     #[error("{0}")]
     Device(#[from] DeviceError),
+    /// `dsr-setup watch` keeps the VIPs.
+    #[error(
+        "{holder} keeps the VIPs on {device}, and would put them back; stop it first, with `systemctl stop dsr-setup-watch` if it is the \
+         unit, or use `--force`"
+    )]
+    Watched {
+        /// Its name and its process.
+        holder: String,
+        /// The device of the VIPs.
+        device: String,
+    },
+    /// `watch` cannot begin.
+    #[error("the VIPs cannot be watched: {0}")]
+    Watch(Error),
     /// A drop-in could not be written or removed.
     #[error("`{}`: {error}", path.display())]
     DropIn {
@@ -89,6 +103,8 @@ impl Failure {
             Failure::NotPermitted(_)
             | Failure::Step { .. }
             | Failure::InUse(_)
+            | Failure::Watched { .. }
+            | Failure::Watch(_)
             | Failure::DropIn { .. }
             | Failure::Ask { .. } => ExitCode::from(1),
         }

@@ -15,16 +15,19 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use ipnet::IpNet;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
-};
+use netlink_packet_route::address::{AddressFlags, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
 use super::device::{Device, DeviceKind};
-use crate::plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddress, Owner};
+use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
+
+mod message;
+
+pub(super) use self::message::net;
+use self::message::{flags, label, mark, owner, protocol, read};
 
 /// IFA_PROTO of every address that is ours.
 pub const PROTOCOL: u8 = 0xB6;
@@ -39,10 +42,6 @@ const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
 const GONE_POLL: Duration = Duration::from_millis(20);
 /// How often to check whether the route of a new IPv6 address is there.
 const ROUTE_POLL: Duration = Duration::from_millis(1);
-/// The longest label, in octets, that the kernel stores (IFNAMSIZ).
-const LONGEST_LABEL: usize = 15;
-/// The lifetime, in seconds, of an address that never ends.
-const FOR_EVER: u32 = u32::MAX;
 
 /// The VIPs on `lo` of this network namespace, or on another device ([`Vips::on`]). Cheap to clone. No call touches a file.
 #[derive(Debug, Clone)]
@@ -268,131 +267,6 @@ impl Vips {
         });
         Ok(name.unwrap_or_else(|| format!("interface {index}")))
     }
-}
-
-/// Sets everything by which our addresses differ from a plain one: our mark, the scope and label or the flags, and the lifetimes.
-fn mark(message: &mut AddressMessage, vip: IpAddr, device: &str) {
-    match vip {
-        IpAddr::V4(_) => {
-            message.header.scope = AddressScope::Link;
-            message.attributes.push(AddressAttribute::Label(own_label(device)));
-        }
-        IpAddr::V6(_) => {
-            let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-            message.attributes.push(AddressAttribute::Flags(flags));
-        }
-    }
-    let mut lifetime = CacheInfo::default();
-    lifetime.ifa_preferred = if vip.is_ipv4() { FOR_EVER } else { 0 };
-    lifetime.ifa_valid = FOR_EVER;
-    message.attributes.push(AddressAttribute::CacheInfo(lifetime));
-    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
-}
-
-/// The label of an IPv4 address that is ours: that of the device, as in `lo:vip`, as far as it has room. IPv6 addresses have no labels.
-fn own_label(device: &str) -> String {
-    let label = format!("{device}:vip");
-    if label.len() > LONGEST_LABEL { device.to_owned() } else { label }
-}
-
-/// Reads an address on the device from a message.
-fn read(
-    message: &AddressMessage,
-    device: &str,
-    marks: MarkSupport,
-    recorded: &BTreeSet<IpAddr>,
-) -> Option<LoAddress> {
-    let net = net(message)?;
-    let owner = owner(protocol(message), marks, recorded.contains(&net.addr()));
-    Some(LoAddress { net, owner, differences: differences(message, device, net.addr(), marks) })
-}
-
-/// The owner of an address: the mark decides if the kernel stores marks, otherwise the state file decides.
-fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool) -> Owner {
-    let is_ours = match marks {
-        MarkSupport::Kept => protocol == Some(PROTOCOL),
-        MarkSupport::NotKept => is_recorded,
-    };
-    if is_ours { Owner::Ours } else { Owner::Foreign }
-}
-
-/// How an address on `lo`, whoever owns it, differs from a VIP that [`Vips::add`] adds.
-fn differences(
-    message: &AddressMessage,
-    device: &str,
-    vip: IpAddr,
-    marks: MarkSupport,
-) -> BTreeSet<Difference> {
-    let lifetime = lifetime(message);
-    let (may_be_source, flags_differ) = match vip {
-        IpAddr::V4(_) => (matches!(message.header.scope, AddressScope::Universe | AddressScope::Site), false),
-        IpAddr::V6(_) => {
-            let wanted = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-            (lifetime.is_none_or(|lifetime| lifetime.ifa_preferred != 0), !flags(message).contains(wanted))
-        }
-    };
-    let ends = lifetime.is_some_and(|lifetime| lifetime.ifa_valid != FOR_EVER);
-    let mark_is_lost = marks == MarkSupport::Kept && protocol(message) != Some(PROTOCOL);
-    let has_other_label = vip.is_ipv4() && label(message) != Some(own_label(device).as_str());
-    [
-        (may_be_source, Difference::Source),
-        (flags_differ, Difference::Flags),
-        (ends, Difference::Ends),
-        (mark_is_lost, Difference::Mark),
-        (has_other_label, Difference::Label),
-    ]
-    .into_iter()
-    .filter_map(|(differs, difference)| differs.then_some(difference))
-    .collect()
-}
-
-/// The flags: IFA_FLAGS, or those of the header if there is no IFA_FLAGS.
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-fn flags(message: &AddressMessage) -> AddressFlags {
-    let all = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Flags(flags) => Some(*flags),
-        _ => None,
-    });
-    let in_header = || AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
-    all.unwrap_or_else(in_header)
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::CacheInfo(lifetime) => Some(lifetime),
-        _ => None,
-    })
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-fn label(message: &AddressMessage) -> Option<&str> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Label(label) => Some(label.as_str()),
-        _ => None,
-    })
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-fn protocol(message: &AddressMessage) -> Option<u8> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
-        _ => None,
-    })
-}
-
-/// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, if there is one; for IPv6 there is only IFA_ADDRESS.
-#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
-pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
-    let (mut local, mut address) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(found) => local = Some(*found),
-            AddressAttribute::Address(found) => address = Some(*found),
-            _ => {}
-        }
-    }
-    IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
 /// The errors for an IPv6 address if IPv6 is switched off, by sysctl or for the whole kernel.

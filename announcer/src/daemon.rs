@@ -285,7 +285,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     });
 
     let sessions_seen = peers.clone();
+    let (keeper_stop, keeper_stopped) = watch::channel(false);
     let setup = vip::io::KeeperChannels {
+        stop: keeper_stopped,
         wanted,
         acknowledged: Arc::new(move |generation| {
             let peers = sessions_seen.borrow().clone();
@@ -297,7 +299,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         files: files.clone(),
         state_dir: options.state_dir.clone(),
     };
-    let _vips = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
+    let mut vips_task = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
     let owner = drain::io::Owner {
         folder: drain_dir,
         files: files.clone(),
@@ -543,6 +545,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
     bfd_stop.send_replace(true);
     let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;
+    // `dsr-setup watch` learns that this is a stop and no crash.
+    keeper_stop.send_replace(true);
+    let _ = timeout(vip::io::LONGEST_STOP, vips_task.ended()).await;
     // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     // And for the starter it is no crash.

@@ -75,6 +75,7 @@ const MODULES: &[&str] = &[
     "takeover::io::state_log",
     "takeover::io::children",
     "vip::io",
+    "vip::io::lock",
 ];
 
 /// The libraries that log.

@@ -3,6 +3,8 @@
 //! Touches lo by netlink, through the dsr-setup library, and the state file and the ARP settings through the door to the disk. Only
 //! the [keeper](super::keeper) decides what is done, and when.
 
+mod lock;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -20,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use self::lock::LockTask;
 use crate::files::io::Files;
 use crate::model::Generation;
 use crate::vip::keeper::{Keeper, KeeperStep, LOOK, RETRY};
@@ -27,6 +30,8 @@ use crate::vip::{Presence, WantedVips};
 
 /// How long the kernel may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The longest time that the end of [`keep`] takes at a stop.
+pub const LONGEST_STOP: Duration = Duration::from_secs(2);
 /// The ARP settings, which are read together.
 const ARP_SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
@@ -48,6 +53,8 @@ pub struct KeeperChannels {
     pub warnings: watch::Sender<Vec<String>>,
     /// The door to the disk.
     pub files: Files,
+    /// Whether the daemon is stopped by order. Then the VIPs stay as they are, and the lock of the keeper is freed.
+    pub stop: watch::Receiver<bool>,
     /// The directory of the state file, in which dsr-setup records its addresses for kernels without marks.
     pub state_dir: PathBuf,
 }
@@ -58,8 +65,19 @@ impl fmt::Debug for KeeperChannels {
     }
 }
 
+/// Keeps the VIPs on lo until the daemon is stopped.
+pub async fn keep(setup: KeeperChannels) {
+    let lock = LockTask::start().await;
+    let mut stop = setup.stop.clone();
+    tokio::select! {
+        () = keep_with_lock(setup) => {}
+        _ = stop.wait_for(|is_stopped| *is_stopped) => {}
+    }
+    lock.stop().await;
+}
+
 /// Keeps the VIPs on lo; never returns.
-pub async fn keep(mut setup: KeeperChannels) {
+async fn keep_with_lock(mut setup: KeeperChannels) {
     let wanted = setup.wanted.borrow_and_update().clone();
     let host = host(setup.files.clone(), setup.state_dir.clone(), Duration::ZERO).boxed();
     let (keeper, acknowledgements) = (Keeper::new(wanted, now()), FuturesUnordered::new());

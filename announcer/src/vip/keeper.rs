@@ -30,6 +30,8 @@ use self::vip::{LeavingVip, WantedVip};
 use super::{Presence, WantedVips};
 use crate::model::Generation;
 
+/// The device of the VIPs.
+pub const DEVICE: &str = "lo";
 /// The wait before a failed operation is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// How often lo is read without an event.

@@ -90,11 +90,10 @@ impl Watcher {
         let steps = plan(&owned, &DesiredState::Present(self.vips.clone(), self.forwarding));
         let is_of_duty = |step: &Step| duty == Duty::All || matches!(step, Step::Set { .. });
         let due = steps.into_iter().filter(is_of_duty);
-        let due: Vec<Step> =
-            due.filter(|step| vip_of(step).is_none_or(|vip| !self.rests(vip, now))).collect();
+        let due: Vec<Step> = due.filter(|step| step.vip().is_none_or(|vip| !self.rests(vip, now))).collect();
         due.into_iter()
             .map(|step| {
-                let vip = vip_of(&step);
+                let vip = step.vip();
                 Repair { since: vip.and_then(|vip| self.removed.get(&vip).copied()), step }
             })
             .collect()
@@ -102,7 +101,7 @@ impl Watcher {
 
     /// A repair was made.
     pub fn repaired(&mut self, step: &Step, now: Instant) {
-        let Some(vip) = vip_of(step) else { return };
+        let Some(vip) = step.vip() else { return };
         self.removed.remove(&vip);
         self.ours.insert(vip);
         let repairs = self.repairs.entry(vip).or_default();
@@ -156,22 +155,6 @@ impl Watcher {
             }
         }
         owned
-    }
-}
-
-/// The VIP that a step puts on the device or corrects there.
-fn vip_of(step: &Step) -> Option<IpAddr> {
-    match step {
-        Step::Add(vip) | Step::Mend { vip, .. } => Some(*vip),
-        Step::Replace { net, .. } => Some(net.addr()),
-        Step::RaiseLo
-        | Step::Remove(_)
-        | Step::RemoveElsewhere { .. }
-        | Step::RemoveTable(_)
-        | Step::RemoveDevice(_)
-        | Step::Set { .. }
-        | Step::Restore { .. }
-        | Step::Leave { .. } => None,
     }
 }
 

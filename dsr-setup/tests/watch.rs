@@ -183,6 +183,28 @@ fn what_another_program_does_to_the_vips_is_repaired_at_once() {
     assert_eq!(host.check(), done(""));
 }
 
+/// A VIP that cannot be put back does not keep the others away.
+#[test]
+fn without_ipv6_the_ipv4_vips_are_put_back_and_with_it_all_of_them() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let watch = Watch::start(&host, &["192.0.2.80", "2001:db8::80", "2001:db8::81"]);
+    until("the VIPs", || has(&host, &["192.0.2.80", "2001:db8::80", "2001:db8::81"]));
+    let ipv6 = |value: &str| {
+        let script = format!("echo {value} > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+        assert!(host.netns.command(&["sh", "-c", &script]).status().unwrap().success());
+    };
+    ipv6("1"); // this removes them
+    watch.says("2001:db8::80/128 was not on lo, and cannot be repaired: IPv6 is disabled on lo");
+    watch.says("2001:db8::81/128 was not on lo, and cannot be repaired: IPv6 is disabled on lo");
+    host.netns.run("ip addr del 192.0.2.80/32 dev lo");
+    watch.says("192.0.2.80/32 was not on lo: repaired");
+    ipv6("0");
+    until("all of them", || has(&host, &["192.0.2.80", "2001:db8::80", "2001:db8::81"]));
+}
+
 #[test]
 fn while_the_daemon_has_the_lock_only_settings_are_repaired_and_after_its_stop_what_it_removed_stays_away() {
     if !is_root() {

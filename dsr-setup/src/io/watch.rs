@@ -91,7 +91,7 @@ pub async fn keep<F: Display>(
         events,
         look_at: now,
         reclaim_at: now,
-        said: None,
+        said: BTreeSet::new(),
         said_of_lock: None,
     };
     task.claim().await;
@@ -107,9 +107,9 @@ struct WatchTask {
     events: Events,
     look_at: Instant,
     reclaim_at: Instant,
-    /// The last error, which is not said again.
-    said: Option<String>,
-    /// The same about the lock.
+    /// The errors since the last time that all was well, which are not said again.
+    said: BTreeSet<String>,
+    /// The last one about the lock.
     said_of_lock: Option<String>,
 }
 
@@ -237,6 +237,7 @@ impl WatchTask {
     /// Repairs what is due. A setting that was repaired has its new value in `observed` afterwards.
     async fn repair(&mut self, observed: &mut HostState) {
         let repairs = self.watcher.repairs(observed, self.duty(), Instant::now());
+        let mut has_failed = false;
         for Repair { step, since } in repairs {
             let was = step.drift(&self.device, "was");
             match self.host.carry_out(&step).await {
@@ -250,21 +251,24 @@ impl WatchTask {
                         self.say(format!("{error}; `dsr-setup remove` will not undo this"));
                     }
                     self.said_again(&step, now);
-                    if let Step::Set { sysctl, change } = step {
-                        observed.sysctls.insert(sysctl, change.set);
+                    if let Step::Set { sysctl, change } = &step {
+                        observed.sysctls.insert(sysctl.clone(), change.set);
                     }
-                    // A setting or a link that has changed may be needed by the next look.
-                    self.look_at = self.look_at.min(now + GATHER);
+                    self.look_at = self.look_at.min(now + GATHER); // whether it has stayed
                 }
                 Err(error) => {
                     self.say(format!("{was}, and cannot be repaired: {error}"));
                     self.look_at = Instant::now() + RETRY;
-                    return;
+                    has_failed = true;
+                    // No VIP is added without the settings, but one VIP does not need the other one.
+                    if step.vip().is_none() {
+                        return;
+                    }
                 }
             }
         }
-        if self.watcher.deadline(Instant::now()).is_none() {
-            self.said = None;
+        if !has_failed && self.watcher.deadline(Instant::now()).is_none() {
+            self.said.clear();
         }
     }
 
@@ -283,9 +287,9 @@ impl WatchTask {
 
     /// Says an error, once.
     fn say(&mut self, error: String) {
-        if self.said.as_ref() != Some(&error) {
+        if !self.said.contains(&error) {
             output::note(format_args!("warning: {error}"));
-            self.said = Some(error);
+            self.said.insert(error);
         }
     }
 

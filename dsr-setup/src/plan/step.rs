@@ -78,6 +78,23 @@ impl Step {
         StepLine { step: self, device }
     }
 
+    /// The VIP that it puts on the device or corrects there.
+    #[must_use]
+    pub fn vip(&self) -> Option<IpAddr> {
+        match self {
+            Step::Add(vip) | Step::Mend { vip, .. } => Some(*vip),
+            Step::Replace { net, .. } => Some(net.addr()),
+            Step::RaiseLo
+            | Step::Remove(_)
+            | Step::RemoveElsewhere { .. }
+            | Step::RemoveTable(_)
+            | Step::RemoveDevice(_)
+            | Step::Set { .. }
+            | Step::Restore { .. }
+            | Step::Leave { .. } => None,
+        }
+    }
+
     /// What was wrong before this step, as a sentence without a full stop. `is` is the verb in its tense, `is` or `was`.
     #[must_use]
     pub fn drift(&self, device: &str, is: &str) -> String {

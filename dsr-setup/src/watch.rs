@@ -208,7 +208,7 @@ mod tests {
     fn while_another_program_keeps_the_vips_only_settings_are_repaired() {
         let set = "set net.ipv4.conf.all.arp_ignore = 1 (was 0)".to_owned();
         let loud = host("192.0.2.80", true);
-        assert_eq!(lines(&mut watcher(), &loud, Duty::Settings), [set.clone()]);
+        assert_eq!(lines(&mut watcher(), &loud, Duty::Settings), std::slice::from_ref(&set));
         assert_eq!(lines(&mut watcher(), &loud, Duty::All), [set, "add 192.0.2.81/32 to lo".to_owned()]);
         let mut down = host("", false);
         down.lo.link = Link::Down;

@@ -270,7 +270,7 @@ fn credentials(stream: &UnixStream) -> (bool, Option<i32>, u32) {
     let Ok(peer) = stream.peer_cred() else { return (false, None, u32::MAX) };
     let own = own_uid();
     let is_trusted =
-        peer.uid() == 0 || Some(peer.uid()) == own || peer.pid().is_some_and(|pid| may_change_addresses(pid));
+        peer.uid() == 0 || Some(peer.uid()) == own || peer.pid().is_some_and(may_change_addresses);
     (is_trusted, peer.pid(), peer.uid())
 }
 

@@ -6,12 +6,13 @@
 //! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text
-//! main, cli          the program: plan, apply, check, watch, remove, order
+//! main, cli          the program: plan, apply, check, watch, remove, order, doctor
 //! io                 observe the host, carry out one step       io/{vips,device,events,sysctl,chain,store,announcer,http,units,regular}
 //!                    io/watch runs until it is stopped, and io/lock says who keeps the VIPs
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! watch              pure: what is repaired, and when
 //! report             pure: what `plan` and `check` say
+//! doctor             pure: a snapshot of the host -> findings              io/doctor   takes it, with probes
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
@@ -26,6 +27,7 @@
 pub mod answer;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod encoding;
 pub mod folder;
 pub mod io;

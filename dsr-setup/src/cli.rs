@@ -1,5 +1,6 @@
 //! The commands, and the text that they print.
 
+mod doctor;
 mod failure;
 mod order;
 mod source;
@@ -86,6 +87,15 @@ enum Command {
     /// The units of announcer know the common web servers. For any other web server, this writes a drop-in for its unit. Only
     /// services are accepted.
     Order(Order),
+
+    /// Find what harms the VIPs on this host and around it, with probes, and print what repairs it; change nothing
+    ///
+    /// Prints nothing if nothing is found. Each finding has a stable code; docs/dsr-doctor.md lists them. Without root, it prints what it
+    /// could not check. It sends ARP and ND requests for the VIPs on the LAN, echo requests to routers, and TLS handshakes to the VIPs.
+    ///
+    /// Exit code 0: nothing, or only notes; 1: at least one error; 3: at least one warning, and no error; 2: wrong usage or
+    /// configuration, or a host that cannot be read.
+    Doctor(doctor::Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -145,7 +155,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::Apply(_)
         | Command::Check(_)
         | Command::Watch(_)
-        | Command::Remove(_)) => command,
+        | Command::Remove(_)
+        | Command::Doctor(_)) => command,
     };
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
@@ -188,6 +199,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
+        Command::Doctor(doctor) => doctor.carry_out(&host).await,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The host: reads its state, and executes the steps of a plan.
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
-//! the chain (`chain`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper (`lock`).
+//! the chain (`chain`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper (`lock`). `doctor`
+//! looks at the whole host.
 
 pub mod announcer;
 pub mod chain;
 pub mod device;
+pub mod doctor;
 pub mod events;
 pub mod http;
 pub mod lock;

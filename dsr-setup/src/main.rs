@@ -1,7 +1,8 @@
 //! The program `dsr-setup`.
 //!
 //! Exit codes: 0 everything is in place, or done; 1 there are steps to do, the command was refused, or a step failed; 2 wrong
-//! usage, wrong configuration, or a host that cannot be read.
+//! usage, wrong configuration, or a host that cannot be read. `doctor`: 0 nothing, or only notes; 1 at least one error; 3 at least one
+//! warning, and no error.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
 

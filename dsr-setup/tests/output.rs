@@ -27,6 +27,7 @@ fn words(command: &str) -> Option<(&'static str, i32)> {
              exec \"$0\" remove --socket /nonexistent --state-dir \"$1\"",
             0,
         ),
+        "doctor" => ("exec \"$0\" doctor --vip 192.0.2.80 --state-dir \"$1\"", 1),
         "order" => ("exec \"$0\" order caddy.service --units-dir \"$1\"", 0),
         other => panic!("add `{other}` to this table"),
     })

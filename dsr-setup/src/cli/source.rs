@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,31 +33,28 @@ pub(super) struct VipSource {
 }
 
 impl VipSource {
+    /// The VIPs of the command line.
+    pub(super) fn named(&self) -> BTreeSet<IpAddr> {
+        self.vips.iter().chain(&self.options).copied().collect()
+    }
+
+    /// The file of the configuration.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name
     /// no VIP, which is allowed, it prints this, and there is nothing to do.
     pub(super) fn read(&self) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
-        let named: BTreeSet<IpAddr> = self.vips.iter().chain(&self.options).copied().collect();
+        let named = self.named();
         if !named.is_empty() {
             return Ok(Some((named, Forwarding::No)));
         }
-        let folder = folder_of(&self.config);
         let path = &self.config;
-        let names = match regular::names_of_trusted(&folder) {
-            Ok(names) => names,
-            Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
-        };
-        let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
         let (mut vips, mut forwarding) = (BTreeSet::new(), Forwarding::No);
-        for path in std::iter::once(path.clone()).chain(others) {
-            let name = path.display().to_string();
-            match regular::read_trusted(&path, LONGEST_CONFIG) {
-                Ok(octets) => {
-                    let text = config::decode(&name, octets)?;
-                    vips.extend(config::vips(&name, &text, &environment(&text))?);
-                    forwarding = forwarding.max(config::forwarding(&text));
-                }
-                Err(error) => return Err(Failure::ConfigFile { path, error }),
-            }
+        for (name, text) in texts(path)? {
+            vips.extend(config::vips(&name, &text, &environment(&text))?);
+            forwarding = forwarding.max(config::forwarding(&text));
         }
         let name = path.display();
         if vips.is_empty() {
@@ -69,8 +66,26 @@ impl VipSource {
     }
 }
 
+/// The names and the texts of the files of the configuration: of `config`, and of the files of `conf.d` beside it.
+pub(super) fn texts(config: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let folder = folder_of(config);
+    let names = match regular::names_of_trusted(&folder) {
+        Ok(names) => names,
+        Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
+    };
+    let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
+    let read = |path: PathBuf| {
+        let name = path.display().to_string();
+        match regular::read_trusted(&path, LONGEST_CONFIG) {
+            Ok(octets) => Ok((name.clone(), config::decode(&name, octets)?)),
+            Err(error) => Err(Failure::ConfigFile { path, error }),
+        }
+    };
+    std::iter::once(config.to_owned()).chain(others).map(read).collect()
+}
+
 /// The variables of the environment that a text names. announcer refuses a VIP from a credential.
-fn environment(text: &str) -> Variables {
+pub(super) fn environment(text: &str) -> Variables {
     let value = |name: String| Some((name.clone(), Variable::Environment(std::env::var(&name).ok()?)));
     substitution::names(text).into_iter().filter_map(value).collect()
 }

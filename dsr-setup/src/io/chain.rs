@@ -73,6 +73,11 @@ pub async fn remove_device(handle: &Handle, index: u32) -> Result<(), Error> {
     }
 }
 
+/// What `nft -j list ruleset` prints; `None`: it is not installed.
+pub(super) async fn list_ruleset() -> Option<Result<String, NftError>> {
+    Some(run(program()?, &["-j", "list", "ruleset"], "").await)
+}
+
 fn program() -> Option<&'static str> {
     PROGRAMS.into_iter().find(|path| Path::new(path).exists())
 }

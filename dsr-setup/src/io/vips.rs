@@ -26,8 +26,8 @@ use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
 
 mod message;
 
-pub(super) use self::message::net;
-use self::message::{flags, label, mark, owner, protocol, read};
+pub(super) use self::message::{flags, net, protocol};
+use self::message::{label, mark, owner, read};
 
 /// IFA_PROTO of every address that is ours.
 pub const PROTOCOL: u8 = 0xB6;

@@ -96,7 +96,7 @@ fn differences(
 
 /// The flags: IFA_FLAGS, or those of the header if there is no IFA_FLAGS.
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
-pub(super) fn flags(message: &AddressMessage) -> AddressFlags {
+pub(in crate::io) fn flags(message: &AddressMessage) -> AddressFlags {
     let all = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),
         _ => None,
@@ -122,7 +122,7 @@ pub(super) fn label(message: &AddressMessage) -> Option<&str> {
 }
 
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
-pub(super) fn protocol(message: &AddressMessage) -> Option<u8> {
+pub(in crate::io) fn protocol(message: &AddressMessage) -> Option<u8> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
         _ => None,

@@ -504,6 +504,24 @@ fn two_faults_at_once_are_two_findings() {
     );
 }
 
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    if !is_root() {
+        return;
+    }
+    let lan = Lan::healthy();
+    for arguments in [
+        &["--vip", "localhost"][..],
+        &["--vip", VIP, "--listen", "0"],
+        &["--vip", VIP, "--port", "0"],
+        &["--vip", VIP, "--director", "r1"],
+        &["--config", "/nonexistent/announcer.toml"],
+    ] {
+        let (code, printed, errors) = lan.text(arguments);
+        assert_eq!((code, printed.as_str(), errors.starts_with("error: ")), (2, "", true), "{arguments:?}: {errors}");
+    }
+}
+
 /// Without capabilities, what is left is checked, and the rest is named.
 #[test]
 fn without_root_it_says_what_it_could_not_check() {

@@ -518,7 +518,11 @@ fn wrong_usage_is_exit_code_2() {
         &["--config", "/nonexistent/announcer.toml"],
     ] {
         let (code, printed, errors) = lan.text(arguments);
-        assert_eq!((code, printed.as_str(), errors.starts_with("error: ")), (2, "", true), "{arguments:?}: {errors}");
+        assert_eq!(
+            (code, printed.as_str(), errors.starts_with("error: ")),
+            (2, "", true),
+            "{arguments:?}: {errors}"
+        );
     }
 }
 

@@ -51,7 +51,7 @@ fn settings(seen: &Observations, question: &Question) -> Option<Finding> {
         vip.is_ipv4()
             && seen.addresses.iter().any(|held| held.net.addr() == **vip && seen.is_inner(&held.interface))
     };
-    question.vips.iter().find(is_held)?;
+    let vip = question.vips.iter().find(is_held)?;
     let has_neighbours = |sysctl: &Sysctl| {
         let interface = sysctl.arp().map(|(interface, _)| interface).unwrap_or_default();
         seen.link(interface).is_none_or(|link| link.kind == LinkKind::Ethernet)
@@ -68,9 +68,7 @@ fn settings(seen: &Observations, question: &Question) -> Option<Finding> {
         "with these settings, this host answers ARP for the VIPs or announces them: {}",
         found.join(", ")
     );
-    let vips: Vec<String> =
-        question.vips.iter().filter(|vip| vip.is_ipv4()).map(|vip| format!(" --vip {vip}")).collect();
-    Some(Finding::new(Code::ArpAnswered, evidence, format!("`dsr-setup apply{}`", vips.concat())))
+    Some(Finding::new(Code::ArpAnswered, evidence, format!("`dsr-setup apply --vip {vip}`")))
 }
 
 fn of_answers(seen: &Observations, question: &Question, answers: &[NeighbourAnswer]) -> Vec<Finding> {

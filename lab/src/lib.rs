@@ -4,6 +4,7 @@
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
 //! generate     pure: the topologies `scale` and `lan`,        flows   long-lived connections beside those of `load`
 //!              of any size
+//!                                                         director   checks hosts, and forwards to the healthy ones
 //!    │
 //! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
 //!    ├── containerlab  real containerlab, Docker's containers
@@ -24,6 +25,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cancel;
+pub mod director;
 pub mod engine;
 pub mod enter;
 mod error;

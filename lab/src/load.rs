@@ -216,7 +216,7 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket) -> ControlFlow<()>) ->
             let (plan, filling) = (plan.clone(), Rc::clone(&filling));
             running.spawn_local(async move {
                 let begun = Instant::now();
-                let outcome = ask(&plan).await;
+                let outcome = probe(&plan).await;
                 let mut bucket = filling.borrow_mut();
                 bucket.counts.add(&outcome);
                 if matches!(outcome, Outcome::Ok(_)) {
@@ -248,7 +248,8 @@ impl Report {
     }
 }
 
-async fn ask(plan: &Plan) -> Outcome {
+/// Opens one connection, sends the request, and reads the answer to its end.
+pub(crate) async fn probe(plan: &Plan) -> Outcome {
     ask_over(plan, TcpStream::connect(plan.target)).await
 }
 

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use lab::cancel::at_signal;
 use lab::engine::{self, containerlab, must_be_root};
 use lab::state::{self, State};
-use lab::{Cancel, Engine, Lab, Options, enter, flows, generate, init, load};
+use lab::{Cancel, Engine, Lab, Options, director, enter, flows, generate, init, load};
 use nix::unistd::Pid;
 
 /// Starts a containerlab topology: in network namespaces, or with containerlab and Docker. Needs root.
@@ -123,6 +123,36 @@ enum Cmd {
         /// The URL, such as `http://192.0.2.80/`
         url: String,
     },
+    /// Checks the health of hosts, and forwards the packets of VIPs to the healthy ones, which answer directly
+    Director {
+        /// The interface on which the packets arrive
+        #[arg(long)]
+        interface: String,
+        /// A VIP; may be given again
+        #[arg(long = "vip", required = true, value_name = "ADDRESS")]
+        vips: Vec<IpAddr>,
+        /// A host by its own address, for the VIPs of its family; may be given again
+        #[arg(long = "host", required = true, value_name = "ADDRESS")]
+        hosts: Vec<IpAddr>,
+        /// A host that serves while no other of its family is healthy; may be given again
+        #[arg(long, value_name = "ADDRESS")]
+        fallback: Vec<IpAddr>,
+        /// The TCP port that is forwarded, and checked
+        #[arg(long, default_value_t = 80)]
+        port: u16,
+        /// The path of the HTTP check; an answer of 2xx is healthy
+        #[arg(long, default_value = "/healthz")]
+        path: String,
+        /// The time from one check of a host to the next, in milliseconds
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+        interval_ms: u64,
+        /// The time limit of a check, in milliseconds
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+        timeout_ms: u64,
+        /// How packets get to a host
+        #[arg(long, value_enum, default_value_t = director::Forward::Mac)]
+        forward: director::Forward,
+    },
 }
 
 fn main() -> ExitCode {
@@ -226,6 +256,12 @@ fn run(command: Cmd) -> Result<ExitCode> {
             plan.silence = Duration::from_millis(timeout_ms);
             plan.new.patience = plan.silence;
             return report_flows(&plan, json);
+        }
+        Cmd::Director { interface, vips, hosts, fallback, port, path, interval_ms, timeout_ms, forward } => {
+            let (interval, timeout) = (Duration::from_millis(interval_ms), Duration::from_millis(timeout_ms));
+            let plan =
+                director::Plan { interface, vips, hosts, fallback, port, path, interval, timeout, forward };
+            director::run(&plan, |sentence| output::line(sentence))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ fn words(command: &str) -> Option<(&'static [&'static str], i32)> {
         "up" | "down" | "exec" => return None, // they need a lab
         "flows" => return None, // it goes on until its standard input says `stop`: tests/tests/chain.rs
         "status" => (&["status"], 1),
+        "director" => return None, // it goes on until a signal: tests/tests/topologies/l2.rs
         "generate" => (&["generate", "--frontends", "3", "--routers", "2"], 0),
         "load" => (&["load", "--rate", "1", "--seconds", "1", "--live", "http://127.0.0.1:1/"], 1),
         other => panic!("add `{other}` to this table"),

@@ -1,9 +1,11 @@
 //! Tests every topology of the lab except `ecmp`, which `e2e` uses: it starts, its routers use all frontends, a crash is withdrawn
-//! and the return is announced. It also tests `scale` with a hundred frontends and one router.
+//! and the return is announced. It also tests `scale` with a hundred frontends and one router, and `l2`, where a director forwards.
 //!
 //! The labs run one after the other.
 
 mod generated;
+#[path = "topologies/l2.rs"]
+mod l2;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Trial::test(name, move || play(name).map_err(|e| Failed::from(format!("{e:#}"))))
     };
     let mut trials = Vec::from(["bird", "mixed", "v6only", "scale", "lan"].map(trial));
+    trials.push(Trial::test("l2", || l2::play().map_err(|e| Failed::from(format!("{e:#}")))));
     trials.push(Trial::test("a_hundred_frontends_at_one_router", || {
         hundred().map_err(|e| Failed::from(format!("{e:#}")))
     }));

@@ -3,6 +3,7 @@
 mod doctor;
 mod failure;
 mod order;
+mod persist;
 mod source;
 
 use std::collections::BTreeSet;
@@ -96,6 +97,12 @@ enum Command {
     /// Exit code 0: nothing, or only notes; 1: at least one error; 3: at least one warning, and no error; 2: wrong usage or
     /// configuration, or a host that cannot be read.
     Doctor(doctor::Doctor),
+
+    /// Print or install what keeps the VIPs and the settings over a reboot, without announcer
+    ///
+    /// Without `--install`, it prints the files, and changes nothing. A file that something else has written is never changed. Not
+    /// needed where `dsr-setup.service` is enabled.
+    Persist(persist::Persist),
 }
 
 #[derive(Debug, Args)]
@@ -151,6 +158,7 @@ const SOCKET: &str = "/run/announcer/control.sock";
 pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let command = match cli.command {
         Command::Order(order) => return order.carry_out(),
+        Command::Persist(persist) => return persist.carry_out(),
         command @ (Command::Plan(_)
         | Command::Apply(_)
         | Command::Check(_)
@@ -199,6 +207,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
+        Command::Persist(persist) => persist.carry_out(),
         Command::Doctor(doctor) => doctor.carry_out(&host).await,
     }
 }

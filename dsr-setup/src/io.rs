@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod events;
 pub mod http;
 pub mod lock;
+pub mod persist;
 pub mod regular;
 pub mod store;
 pub mod sysctl;

@@ -6,7 +6,7 @@
 //! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text
-//! main, cli          the program: plan, apply, check, watch, remove, order, doctor
+//! main, cli          the program: plan, apply, check, watch, remove, order, doctor, persist
 //! io                 observe the host, carry out one step       io/{vips,device,events,sysctl,chain,store,announcer,http,units,regular}
 //!                    io/watch runs until it is stopped, and io/lock says who keeps the VIPs
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
@@ -15,6 +15,7 @@
 //! doctor             pure: a snapshot of the host -> findings              io/doctor   takes it, with probes
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
+//! persist            pure: the files that keep the VIPs over a reboot          io/persist
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
 //! ```
 #![warn(clippy::allow_attributes_without_reason)]
@@ -31,6 +32,7 @@ pub mod doctor;
 pub mod encoding;
 pub mod folder;
 pub mod io;
+pub mod persist;
 pub mod plan;
 pub mod range;
 pub mod record;

@@ -25,6 +25,9 @@ mod step;
 mod sysctl;
 mod vip;
 
+/// The label of an IPv4 VIP on `lo`. IPv6 addresses have no labels.
+pub const LABEL: &str = "lo:vip";
+
 /// Who put an address on `lo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {

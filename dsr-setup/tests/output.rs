@@ -29,6 +29,7 @@ fn words(command: &str) -> Option<(&'static str, i32)> {
         ),
         "doctor" => ("exec \"$0\" doctor --vip 192.0.2.80 --state-dir \"$1\"", 1),
         "order" => ("exec \"$0\" order caddy.service --units-dir \"$1\"", 0),
+        "persist" => ("exec \"$0\" persist --for networkd --vip 192.0.2.80", 0),
         other => panic!("add `{other}` to this table"),
     })
 }

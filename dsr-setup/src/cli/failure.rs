@@ -76,6 +76,12 @@ pub enum Failure {
         /// The error of the system.
         error: io::Error,
     },
+    /// A file of `persist` could not be written or removed.
+    #[error(transparent)]
+    Persist(#[from] crate::io::persist::PersistError),
+    /// The unit of `persist` cannot be written.
+    #[error(transparent)]
+    Unquotable(#[from] crate::persist::UnquotableError),
     /// The state file cannot be read, so the changes cannot be undone.
     #[error("{0}")]
     Record(String),
@@ -99,13 +105,15 @@ impl Failure {
             | Failure::Device(_)
             | Failure::Json(_)
             | Failure::Observe(_)
-            | Failure::Record(_) => ExitCode::from(2),
+            | Failure::Record(_)
+            | Failure::Unquotable(_) => ExitCode::from(2),
             Failure::NotPermitted(_)
             | Failure::Step { .. }
             | Failure::InUse(_)
             | Failure::Watched { .. }
             | Failure::Watch(_)
             | Failure::DropIn { .. }
+            | Failure::Persist(_)
             | Failure::Ask { .. } => ExitCode::from(1),
         }
     }

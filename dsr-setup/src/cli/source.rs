@@ -10,6 +10,7 @@ use super::Failure;
 use crate::config;
 use crate::folder::{files_of_folder, folder_of};
 use crate::io::regular;
+use crate::persist::ApplySource;
 use crate::plan::Forwarding;
 use crate::substitution::{self, Variable, Variables};
 
@@ -41,6 +42,11 @@ impl VipSource {
     /// The file of the configuration.
     pub(super) fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Where `apply` would take the VIPs from.
+    pub(super) fn as_written(&self) -> ApplySource {
+        if self.named().is_empty() { ApplySource::Config(self.config.clone()) } else { ApplySource::Vips }
     }
 
     /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name

@@ -40,6 +40,15 @@ impl Machine {
 
     /// Boots from the root filesystem that the list of packages in a folder describes; the folder is relative to `tests/`.
     pub(crate) fn boot_from(images: &str) -> Result<Machine, String> {
+        Machine::boot_layers(images, None)
+    }
+
+    /// Boots from the lab's root filesystem, with the files below this folder in addition.
+    pub(crate) fn boot_with(files: &Path) -> Result<Machine, String> {
+        Machine::boot_layers("../lab/images", Some(files))
+    }
+
+    fn boot_layers(images: &str, files: Option<&Path>) -> Result<Machine, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("needs root to make namespaces; run the tests with sudo".into());
         }
@@ -47,9 +56,12 @@ impl Machine {
         let options = Options::new(&here.join("../lab/ecmp/ecmp.clab.yml"));
         let root = lab::rootfs::ready(&here.join(images), &options.cache, &Cancel::new())
             .map_err(|e| e.to_string())?;
+        // `lowerdir` of an overlay takes several folders, the highest first.
+        let mut layers = files.map(|files| format!("{}:", files.display())).unwrap_or_default();
+        layers.push_str(root.canonicalize().unwrap().to_str().unwrap());
         let work = TempDir::new().unwrap();
         let mut boot = Command::new(here.join("systemd/boot"))
-            .args([root.canonicalize().unwrap().as_path(), work.path()])
+            .args([Path::new(&layers), work.path()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

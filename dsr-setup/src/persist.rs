@@ -1,0 +1,214 @@
+//! The files that keep the VIPs and the settings of a frontend over a reboot, without announcer.
+//!
+//! Pure. Each system has its own way, and in each the ARP settings come before the VIPs, so that the host never answers for them:
+//!
+//! - systemd: a unit that runs `dsr-setup apply` before the network is up;
+//! - networkd: a `.network` file for `lo` (systemd.network(5)), and a file for sysctl.d(5), which is read before;
+//! - netplan: the same as for networkd, in a drop-in for the file that netplan writes for `lo`. netplan itself has neither a scope nor
+//!   the flags of an address.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use crate::plan::{ArpSetting, Forwarding, LABEL, Sysctl};
+
+/// What keeps the VIPs over a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Keeper {
+    /// A unit of systemd, which runs `dsr-setup apply` at boot
+    Systemd,
+    /// systemd-networkd
+    Networkd,
+    /// netplan, with networkd
+    Netplan,
+}
+
+impl Keeper {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Keeper::Systemd => "systemd",
+            Keeper::Networkd => "networkd",
+            Keeper::Netplan => "netplan",
+        }
+    }
+
+    /// What to run after the files were installed so that they hold at once.
+    #[must_use]
+    pub fn start(self) -> &'static str {
+        match self {
+            Keeper::Systemd => "systemctl daemon-reload && systemctl start dsr-setup-persist",
+            Keeper::Networkd => "sysctl --load=/etc/sysctl.d/60-dsr-setup.conf && networkctl reload",
+            Keeper::Netplan => "sysctl --load=/etc/sysctl.d/60-dsr-setup.conf && netplan apply",
+        }
+    }
+}
+
+/// Where the unit runs `dsr-setup apply`, and on what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyCommand {
+    /// The path of the program.
+    pub program: PathBuf,
+    /// Where the VIPs come from.
+    pub source: ApplySource,
+}
+
+/// Where `dsr-setup apply` takes the VIPs from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplySource {
+    /// This configuration, as it is at boot.
+    Config(PathBuf),
+    /// The VIPs of the request.
+    Vips,
+}
+
+/// What has to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The VIPs on `lo`.
+    pub vips: BTreeSet<IpAddr>,
+    /// Whether the setting of the chain is needed.
+    pub forwarding: Forwarding,
+    /// The command of the unit.
+    pub apply: ApplyCommand,
+}
+
+/// One file. Every text begins with [`marker`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// What is there.
+    pub content: Content,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A text, with these permission bits.
+    Text(String, u32),
+    /// A symbolic link to this target.
+    Link(PathBuf),
+}
+
+/// What every text begins with. A file without it is never changed.
+pub const MARKER: &str = "# Written by `dsr-setup persist";
+
+/// The first line of every text: it says who has written it, and how to remove it.
+#[must_use]
+pub fn marker(keeper: Keeper) -> String {
+    let name = keeper.name();
+    format!("{MARKER} --for {name}`; `dsr-setup persist --for {name} --remove` removes it.")
+}
+
+/// The files of a keeper, in the order in which they are written.
+///
+/// # Errors
+/// When the command of the unit has a character that systemd.service(5) would not read as it is.
+pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, UnquotableError> {
+    let text = |path: &str, body: String| KeptFile {
+        path: PathBuf::from(path),
+        content: Content::Text(format!("{}\n{body}", marker(keeper)), 0o644),
+    };
+    let sysctl = || text("/etc/sysctl.d/60-dsr-setup.conf", settings(kept.forwarding));
+    Ok(match keeper {
+        Keeper::Systemd => vec![
+            text("/etc/systemd/system/dsr-setup-persist.service", unit(kept)?),
+            KeptFile {
+                path: "/etc/systemd/system/multi-user.target.wants/dsr-setup-persist.service".into(),
+                content: Content::Link("/etc/systemd/system/dsr-setup-persist.service".into()),
+            },
+        ],
+        Keeper::Networkd => {
+            let head = "# networkd takes the first file that matches lo: join it with yours, if you have one.\n\
+                        [Match]\nName=lo\n\n[Network]\n\
+                        # Addresses that others have put on lo stay, also those of announcer.\nKeepConfiguration=static\n";
+            vec![
+                sysctl(),
+                text("/etc/systemd/network/10-dsr-setup-lo.network", format!("{head}{}", addresses(kept))),
+            ]
+        }
+        Keeper::Netplan => {
+            let yaml = "network:\n  version: 2\n  ethernets:\n    lo: # its addresses are in /etc/systemd/network/10-netplan-lo.network.d\n      \
+                        renderer: networkd\n      match: { name: lo }\n      link-local: []\n";
+            let head = "[Network]\n# Addresses that others have put on lo stay, also those of announcer.\nKeepConfiguration=static\n";
+            let yaml = KeptFile {
+                path: "/etc/netplan/60-dsr-setup.yaml".into(),
+                content: Content::Text(format!("{}\n{yaml}", marker(keeper)), 0o600), // netplan warns about others
+            };
+            let drop_in = "/etc/systemd/network/10-netplan-lo.network.d/dsr-setup.conf";
+            vec![sysctl(), text(drop_in, format!("{head}{}", addresses(kept))), yaml]
+        }
+    })
+}
+
+/// The settings, as sysctl.d(5) reads them.
+fn settings(forwarding: Forwarding) -> String {
+    let mut text =
+        String::from("# The host does not answer ARP for the VIPs on lo, and does not announce them.\n");
+    for knob in ArpSetting::ALL {
+        let _ = writeln!(text, "{} = {}", Sysctl::of_all(knob), knob.target()); // writing to a string cannot fail
+    }
+    if forwarding == Forwarding::Yes {
+        let _ = writeln!(
+            text,
+            "# Connections keep the mark of the rules of the chain.\n{} = 1",
+            Sysctl::AcceptMarks
+        );
+    }
+    text
+}
+
+/// The VIPs, as systemd.network(5) reads them.
+fn addresses(kept: &Kept) -> String {
+    let section = |vip: &IpAddr| {
+        let net = IpNet::from(*vip);
+        match vip {
+            IpAddr::V4(_) => format!("\n[Address]\nAddress={net}\nLabel={LABEL}\nScope=link\n"),
+            IpAddr::V6(_) => format!(
+                "\n[Address]\nAddress={net}\nDuplicateAddressDetection=none\nAddPrefixRoute=no\nPreferredLifetime=0\n"
+            ),
+        }
+    };
+    kept.vips.iter().map(section).collect()
+}
+
+/// The unit that applies the VIPs at boot.
+fn unit(kept: &Kept) -> Result<String, UnquotableError> {
+    let program = quoted(&kept.apply.program)?;
+    let source = match &kept.apply.source {
+        ApplySource::Config(path) => format!(" --config {}", quoted(path)?),
+        ApplySource::Vips => kept.vips.iter().map(|vip| format!(" --vip {vip}")).collect(),
+    };
+    Ok(format!(
+        "[Unit]\nDescription=Put the VIPs on lo, and set ARP so that the host does not answer for them\n\
+         # Before the servers, so that one that listens at the VIP itself finds it on lo.\n\
+         Before=network.target\nAfter=systemd-sysctl.service local-fs.target\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{source}\nTimeoutStartSec=60s\n\
+         # It writes the state file for the user of the folder.\n\
+         CapabilityBoundingSet=CAP_NET_ADMIN CAP_CHOWN CAP_DAC_OVERRIDE\nNoNewPrivileges=yes\nPrivateTmp=yes\n\
+         ProtectHome=read-only\nProtectKernelTunables=no\nProtectSystem=full\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    ))
+}
+
+/// A path that systemd.service(5) reads as it is.
+fn quoted(path: &Path) -> Result<&str, UnquotableError> {
+    let fits = |character: char| character.is_ascii_alphanumeric() || "/._-+@:".contains(character);
+    let text = path.to_str().filter(|text| text.chars().all(fits) && text.starts_with('/'));
+    text.ok_or_else(|| UnquotableError(path.to_owned()))
+}
+
+/// A path that cannot be written into a unit.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` cannot be written into a unit: use an absolute path of letters, digits and `/._-+@:`", .0.display()
+)]
+pub struct UnquotableError(pub PathBuf);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+
+fn kept(source: ApplySource) -> Kept {
+    Kept {
+        vips: ["192.0.2.80", "2001:db8::80"].map(|vip| vip.parse().unwrap()).into(),
+        forwarding: Forwarding::No,
+        apply: ApplyCommand { program: "/usr/bin/dsr-setup".into(), source },
+    }
+}
+
+/// The paths and the texts; for a link its target.
+fn written(keeper: Keeper, kept: &Kept) -> Vec<(String, String)> {
+    let text = |file: KeptFile| {
+        let content = match file.content {
+            Content::Text(text, _) => text,
+            Content::Link(target) => target.display().to_string(),
+        };
+        (file.path.display().to_string(), content)
+    };
+    files(keeper, kept).unwrap().into_iter().map(text).collect()
+}
+
+const SECTIONS: &str = "
+[Address]
+Address=192.0.2.80/32
+Label=lo:vip
+Scope=link
+
+[Address]
+Address=2001:db8::80/128
+DuplicateAddressDetection=none
+AddPrefixRoute=no
+PreferredLifetime=0
+";
+
+#[test]
+fn networkd_gets_every_property_of_a_vip_and_the_settings_come_before() {
+    let [(sysctl, settings), (network, text)] = &written(Keeper::Networkd, &kept(ApplySource::Vips))[..]
+    else {
+        panic!("not two files")
+    };
+    assert_eq!(
+        (sysctl.as_str(), network.as_str()),
+        ("/etc/sysctl.d/60-dsr-setup.conf", "/etc/systemd/network/10-dsr-setup-lo.network")
+    );
+    assert!(
+        settings.ends_with("\nnet.ipv4.conf.all.arp_ignore = 1\nnet.ipv4.conf.all.arp_announce = 2\n"),
+        "{settings}"
+    );
+    assert!(text.contains("\n[Match]\nName=lo\n\n[Network]\n"), "{text}");
+    assert!(text.ends_with(&format!("KeepConfiguration=static\n{SECTIONS}")), "{text}");
+}
+
+#[test]
+fn netplan_gets_the_same_in_a_drop_in_of_the_file_that_it_writes() {
+    let files = written(Keeper::Netplan, &kept(ApplySource::Vips));
+    let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/etc/sysctl.d/60-dsr-setup.conf",
+            "/etc/systemd/network/10-netplan-lo.network.d/dsr-setup.conf",
+            "/etc/netplan/60-dsr-setup.yaml"
+        ]
+    );
+    assert!(files[1].1.ends_with(SECTIONS) && !files[1].1.contains("[Match]"), "{}", files[1].1);
+    assert!(files[2].1.contains("\n    lo: "), "{}", files[2].1);
+}
+
+#[test]
+fn the_unit_applies_what_was_named_on_the_command_line_or_the_configuration_as_it_is_then() {
+    for (source, want) in [
+        (ApplySource::Vips, "\nExecStart=/usr/bin/dsr-setup apply --vip 192.0.2.80 --vip 2001:db8::80\n"),
+        (
+            ApplySource::Config("/etc/announcer/announcer.toml".into()),
+            "\nExecStart=/usr/bin/dsr-setup apply --config /etc/announcer/announcer.toml\n",
+        ),
+    ] {
+        let files = written(Keeper::Systemd, &kept(source));
+        assert!(files[0].1.contains(want), "{}", files[0].1);
+        assert_eq!(files[1].1, files[0].0, "the link leads to the unit");
+    }
+}
+
+#[test]
+fn a_path_that_systemd_would_read_differently_is_refused() {
+    for path in ["/opt/my tools/dsr-setup", "/opt/%n/dsr-setup", "dsr-setup", "/opt/$HOME", "/a\nb", "/a\"b"]
+    {
+        let mut kept = kept(ApplySource::Vips);
+        kept.apply.program = path.into();
+        assert_eq!(files(Keeper::Systemd, &kept), Err(UnquotableError(path.into())));
+        assert!(files(Keeper::Networkd, &kept).is_ok(), "networkd runs no program");
+    }
+}
+
+#[test]
+fn each_text_names_its_keeper_and_the_chain_adds_its_setting() {
+    for keeper in [Keeper::Systemd, Keeper::Networkd, Keeper::Netplan] {
+        let mut kept = kept(ApplySource::Vips);
+        kept.forwarding = Forwarding::Yes;
+        let files = files(keeper, &kept).unwrap();
+        for file in &files {
+            match &file.content {
+                Content::Text(text, mode) => {
+                    assert!(text.starts_with(&marker(keeper)) && text.ends_with('\n'), "{text}");
+                    assert_eq!(mode & 0o022, 0, "{}", file.path.display());
+                    let is_sysctl = file.path.starts_with("/etc/sysctl.d");
+                    assert_eq!(text.contains("net.ipv4.tcp_fwmark_accept = 1\n"), is_sysctl, "{text}");
+                }
+                Content::Link(_) => assert_eq!(keeper, Keeper::Systemd),
+            }
+        }
+    }
+}

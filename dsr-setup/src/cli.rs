@@ -5,6 +5,7 @@ mod failure;
 mod order;
 mod persist;
 mod source;
+mod tunnel;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::io::lock::{self, Role};
 use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::report::Report;
+use crate::tunnel::TunnelKind;
 
 /// Sets up a frontend for VIPs whose packets a router or a director sends to it directly (DSR): the VIPs on lo, and ARP settings
 /// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). Where it is needed, also rp_filter = 2, so that
@@ -50,7 +52,7 @@ enum Command {
     ///
     /// The exit code is also 1 if another program has put a VIP on this host in a way that harms. A configuration without a VIP is
     /// allowed: then there are no steps.
-    Plan(Compare),
+    Plan(Plan),
 
     /// Do these steps, and print each when it is done; print nothing if there are none
     ///
@@ -76,8 +78,8 @@ enum Command {
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
-    /// Without a VIP, this is also what `[chain]` has left: the nftables tables `ip announcer` and `ip6 announcer`, and the device
-    /// announcer0. With nftables installed, it needs CAP_NET_ADMIN, also if there are no steps.
+    /// Without a VIP, this is also what `apply --tunnel` has changed, and what `[chain]` has left: the nftables tables `ip announcer`
+    /// and `ip6 announcer`, and the device announcer0. With nftables installed, it needs CAP_NET_ADMIN, also if there are no steps.
     ///
     /// VIPs that another program has put on lo stay, and so do settings that were changed since. lo stays up. Refused while
     /// announcer runs and holds one of the VIPs, drained or not, and while `watch` keeps the VIPs: they would put them back.
@@ -106,6 +108,16 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct Plan {
+    #[command(flatten)]
+    compare: Compare,
+
+    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
+    #[arg(long = "tunnel", value_name = "KIND", value_enum, conflicts_with = "json")]
+    tunnels: Vec<TunnelKind>,
+}
+
+#[derive(Debug, Args)]
 struct Compare {
     #[command(flatten)]
     source: VipSource,
@@ -119,6 +131,10 @@ struct Compare {
 struct Apply {
     #[command(flatten)]
     source: VipSource,
+
+    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
+    #[arg(long = "tunnel", value_name = "KIND", value_enum)]
+    tunnels: Vec<TunnelKind>,
 
     /// Move VIPs of ours from another interface to that of `--device` even while announcer holds them
     #[arg(long)]
@@ -170,16 +186,20 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     tokio::spawn(connection);
     let host = host.on(&cli.device).await?;
     match command {
-        Command::Plan(compare) => {
-            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+        Command::Plan(Plan { compare, tunnels }) => {
+            let Some((report, vips)) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let tunnels = tunnel::Tunnels::observe(&host, &tunnels, &vips).await?;
+            let (before, after) = (tunnels.before(), tunnels.after(&vips));
             if !compare.json {
+                before.iter().for_each(output::line);
                 report.plan().iter().for_each(output::line);
+                after.iter().for_each(output::line);
                 warn(&report);
             }
-            Ok(code(&report))
+            Ok(if before.is_empty() && after.is_empty() { code(&report) } else { ExitCode::FAILURE })
         }
         Command::Check(compare) => {
-            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some((report, _)) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
             if !compare.json {
                 report.check().iter().for_each(output::line);
                 report.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
@@ -195,8 +215,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             if !apply.force && report.steps.iter().any(|step| matches!(step, Step::RemoveElsewhere { .. })) {
                 refuse_if_held(&report.steps, &apply.socket).await?;
             }
+            let tunnels = tunnel::Tunnels::observe(&host, &apply.tunnels, &vips).await?;
+            tunnel::carry_out(&host, tunnels.before()).await?;
             let is_refused = !report.refused.is_empty();
             carry_out(&host, report.steps, &report.device).await?;
+            tunnel::carry_out(&host, tunnels.after(&vips)).await?;
             Ok(ExitCode::from(u8::from(is_refused)))
         }
         Command::Watch(source) => {
@@ -219,7 +242,7 @@ fn code(report: &Report) -> ExitCode {
 
 impl Compare {
     /// Compares the host with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
-    async fn report(&self, host: &Host) -> Result<Option<Report>, Failure> {
+    async fn report(&self, host: &Host) -> Result<Option<(Report, BTreeSet<IpAddr>)>, Failure> {
         let Some((vips, forwarding)) = self.source.read()? else { return Ok(None) };
         let observed = observe(host).await?;
         let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
@@ -227,7 +250,7 @@ impl Compare {
         if self.json {
             output::line(report.json().map_err(Failure::Json)?);
         }
-        Ok(Some(report))
+        Ok(Some((report, vips)))
     }
 }
 
@@ -255,11 +278,15 @@ impl Remove {
                 ));
             }
         }
-        let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
+        let removes_all = named.is_empty();
+        let desired = if removes_all { DesiredState::Clean } else { DesiredState::Absent(named) };
         let steps = plan(&observed, &desired);
         if !steps.is_empty() && !self.force {
             refuse_if_held(&steps, &self.socket).await?;
             refuse_if_watched(&observed.lo.device).await?;
+        }
+        if removes_all {
+            tunnel::carry_out(host, tunnel::undo(host).await?).await?;
         }
         carry_out(host, steps, &observed.lo.device).await
     }

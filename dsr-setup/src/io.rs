@@ -1,8 +1,8 @@
 //! The host: reads its state, and executes the steps of a plan.
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
-//! the chain (`chain`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper (`lock`). `doctor`
-//! looks at the whole host.
+//! the chain (`chain`), tunnels (`tunnel`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper
+//! (`lock`). `doctor` looks at the whole host.
 
 pub mod announcer;
 pub mod chain;
@@ -15,6 +15,7 @@ pub mod persist;
 pub mod regular;
 pub mod store;
 pub mod sysctl;
+pub mod tunnel;
 pub mod units;
 pub mod vips;
 pub mod watch;
@@ -26,9 +27,11 @@ use std::path::Path;
 
 use crate::plan::{ChainRules, Change, HostState, Interface, MarkSupport, Step, Sysctl, is_strict};
 use crate::record::Record;
+use crate::tunnel::{TunnelState, TunnelStep};
 use chain::NftError;
 use device::{Device, DeviceError};
 use store::{Store, StoreError};
+use tunnel::TunnelError;
 use vips::{AddResult, Vips};
 
 /// Why the host could not be read or changed.
@@ -125,6 +128,16 @@ impl Host {
     /// Reads the rules and the device of the chain.
     pub async fn observe_chain(&self) -> Result<ChainRules, Error> {
         chain::observe(self.vips.handle()).await
+    }
+
+    /// Reads the tunnels.
+    pub async fn observe_tunnels(&self) -> Result<TunnelState, Error> {
+        tunnel::observe(self.vips.handle()).await
+    }
+
+    /// Executes one step about a tunnel.
+    pub async fn carry_out_tunnel(&self, step: &TunnelStep) -> Result<(), TunnelError> {
+        tunnel::carry_out(self.vips.handle(), step).await
     }
 
     /// Executes one step. A setting is recorded before it is written, so that a crash between the two loses nothing. A step that

@@ -16,6 +16,7 @@
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! persist            pure: the files that keep the VIPs over a reboot          io/persist
+//! tunnel             pure: the tunnels of a director that tunnels             io/tunnel
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
 //! ```
 #![warn(clippy::allow_attributes_without_reason)]
@@ -38,6 +39,7 @@ pub mod range;
 pub mod record;
 pub mod report;
 pub mod substitution;
+pub mod tunnel;
 pub mod units;
 pub mod warning;
 pub mod watch;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::plan::{ArpSetting, Forwarding, LABEL, Sysctl};
+use crate::tunnel::TunnelKind;
 
 /// What keeps the VIPs over a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +29,9 @@ pub enum Keeper {
 }
 
 impl Keeper {
+    /// All of them.
+    pub const ALL: [Keeper; 3] = [Keeper::Systemd, Keeper::Networkd, Keeper::Netplan];
+
     /// Its name on the command line.
     fn name(self) -> &'static str {
         match self {
@@ -75,6 +79,8 @@ pub struct Kept {
     pub forwarding: Forwarding,
     /// The command of the unit.
     pub apply: ApplyCommand,
+    /// The tunnels that the unit also opens. Only [`Keeper::Systemd`] keeps them.
+    pub tunnels: Vec<TunnelKind>,
 }
 
 /// One file. Every text begins with [`marker`].
@@ -95,21 +101,33 @@ pub enum Content {
     Link(PathBuf),
 }
 
-/// What every text begins with. A file without it is never changed.
-pub const MARKER: &str = "# Written by `dsr-setup persist";
-
-/// The first line of every text: it says who has written it, and how to remove it.
+/// The first line of every text: it says who has written it, and how to remove it. A file without such a line is never changed.
 #[must_use]
-pub fn marker(keeper: Keeper) -> String {
-    let name = keeper.name();
-    format!("{MARKER} --for {name}`; `dsr-setup persist --for {name} --remove` removes it.")
+pub fn marker(keeper: Keeper) -> &'static str {
+    match keeper {
+        Keeper::Systemd => {
+            "# Written by `dsr-setup persist --for systemd`; `dsr-setup persist --for systemd --remove` removes it."
+        }
+        Keeper::Networkd => {
+            "# Written by `dsr-setup persist --for networkd`; `dsr-setup persist --for networkd --remove` removes it."
+        }
+        Keeper::Netplan => {
+            "# Written by `dsr-setup persist --for netplan`; `dsr-setup persist --for netplan --remove` removes it."
+        }
+    }
 }
 
 /// The files of a keeper, in the order in which they are written.
 ///
 /// # Errors
-/// When the command of the unit has a character that systemd.service(5) would not read as it is.
-pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, UnquotableError> {
+/// When the command of the unit has a character that systemd.service(5) would not read as it is, and when the keeper cannot keep tunnels.
+pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
+    match keeper {
+        Keeper::Networkd | Keeper::Netplan if !kept.tunnels.is_empty() => {
+            return Err(KeptError::Tunnels(keeper.name()));
+        }
+        Keeper::Systemd | Keeper::Networkd | Keeper::Netplan => {}
+    }
     let text = |path: &str, body: String| KeptFile {
         path: PathBuf::from(path),
         content: Content::Text(format!("{}\n{body}", marker(keeper)), 0o644),
@@ -178,17 +196,19 @@ fn addresses(kept: &Kept) -> String {
 }
 
 /// The unit that applies the VIPs at boot.
-fn unit(kept: &Kept) -> Result<String, UnquotableError> {
+fn unit(kept: &Kept) -> Result<String, KeptError> {
     let program = quoted(&kept.apply.program)?;
     let source = match &kept.apply.source {
         ApplySource::Config(path) => format!(" --config {}", quoted(path)?),
         ApplySource::Vips => kept.vips.iter().map(|vip| format!(" --vip {vip}")).collect(),
     };
+    let tunnels: String = kept.tunnels.iter().map(|kind| format!(" --tunnel {}", kind.name())).collect();
+    // A tunnel may need a module of the kernel, which the kernel loads itself.
     Ok(format!(
         "[Unit]\nDescription=Put the VIPs on lo, and set ARP so that the host does not answer for them\n\
          # Before the servers, so that one that listens at the VIP itself finds it on lo.\n\
          Before=network.target\nAfter=systemd-sysctl.service local-fs.target\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{source}\nTimeoutStartSec=60s\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{source}{tunnels}\nTimeoutStartSec=60s\n\
          # It writes the state file for the user of the folder.\n\
          CapabilityBoundingSet=CAP_NET_ADMIN CAP_CHOWN CAP_DAC_OVERRIDE\nNoNewPrivileges=yes\nPrivateTmp=yes\n\
          ProtectHome=read-only\nProtectKernelTunables=no\nProtectSystem=full\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n\n\
@@ -197,18 +217,24 @@ fn unit(kept: &Kept) -> Result<String, UnquotableError> {
 }
 
 /// A path that systemd.service(5) reads as it is.
-fn quoted(path: &Path) -> Result<&str, UnquotableError> {
+fn quoted(path: &Path) -> Result<&str, KeptError> {
     let fits = |character: char| character.is_ascii_alphanumeric() || "/._-+@:".contains(character);
     let text = path.to_str().filter(|text| text.chars().all(fits) && text.starts_with('/'));
-    text.ok_or_else(|| UnquotableError(path.to_owned()))
+    text.ok_or_else(|| KeptError::Unquotable(path.to_owned()))
 }
 
-/// A path that cannot be written into a unit.
+/// Why the files cannot be written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{}` cannot be written into a unit: use an absolute path of letters, digits and `/._-+@:`", .0.display()
-)]
-pub struct UnquotableError(pub PathBuf);
+pub enum KeptError {
+    /// A path that cannot be written into a unit.
+    #[error(
+        "`{}` cannot be written into a unit: use an absolute path of letters, digits and `/._-+@:`", .0.display()
+    )]
+    Unquotable(PathBuf),
+    /// Tunnels with another keeper than systemd.
+    #[error("`--for {0}` cannot keep a tunnel: use `--for systemd`")]
+    Tunnels(&'static str),
+}
 
 #[cfg(test)]
 mod tests;

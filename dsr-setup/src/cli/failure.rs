@@ -11,6 +11,8 @@ use crate::io::Error;
 use crate::io::announcer::AskError;
 use crate::io::device::DeviceError;
 use crate::io::regular::FileError;
+use crate::io::tunnel::TunnelError;
+use crate::tunnel::TunnelStep;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,14 @@ pub enum Failure {
         error: Error,
         /// How many steps after it were not done.
         after: usize,
+    },
+    /// A step about a tunnel failed.
+    #[error("`{step}` failed: {error}")]
+    Tunnel {
+        /// Which.
+        step: TunnelStep,
+        /// Why.
+        error: TunnelError,
     },
     /// A running daemon holds VIPs that the steps affect: VIPs that are removed, or all if the ARP settings are restored.
     #[error(
@@ -79,9 +89,9 @@ pub enum Failure {
     /// A file of `persist` could not be written or removed.
     #[error(transparent)]
     Persist(#[from] crate::io::persist::PersistError),
-    /// The unit of `persist` cannot be written.
+    /// The files of `persist` cannot be written.
     #[error(transparent)]
-    Unquotable(#[from] crate::persist::UnquotableError),
+    Kept(#[from] crate::persist::KeptError),
     /// The state file cannot be read, so the changes cannot be undone.
     #[error("{0}")]
     Record(String),
@@ -106,9 +116,10 @@ impl Failure {
             | Failure::Json(_)
             | Failure::Observe(_)
             | Failure::Record(_)
-            | Failure::Unquotable(_) => ExitCode::from(2),
+            | Failure::Kept(_) => ExitCode::from(2),
             Failure::NotPermitted(_)
             | Failure::Step { .. }
+            | Failure::Tunnel { .. }
             | Failure::InUse(_)
             | Failure::Watched { .. }
             | Failure::Watch(_)

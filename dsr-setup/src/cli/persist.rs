@@ -11,6 +11,7 @@ use super::source::VipSource;
 use crate::io::persist as io;
 use crate::persist::{ApplyCommand, ApplySource, Content, Keeper, Kept, files};
 use crate::plan::Forwarding;
+use crate::tunnel::TunnelKind;
 
 /// The arguments of `persist`.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub(super) struct Persist {
     install: bool,
 
     /// Remove the files again; what is on the host now stays
-    #[arg(long, conflicts_with_all = ["install", "config", "vips", "options"])]
+    #[arg(long, conflicts_with_all = ["install", "config", "vips", "options", "tunnels"])]
     remove: bool,
 
     /// The root directory below which the files are installed, for the image of a host
@@ -33,16 +34,21 @@ pub(super) struct Persist {
 
     #[command(flatten)]
     source: VipSource,
+
+    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
+    #[arg(long = "tunnel", value_name = "KIND", value_enum)]
+    tunnels: Vec<TunnelKind>,
 }
 
 impl Persist {
     /// Prints, installs or removes the files.
     pub(super) fn carry_out(self) -> Result<ExitCode, Failure> {
-        let Persist { keeper, install, remove, root, source } = self;
+        let Persist { keeper, install, remove, root, source, tunnels } = self;
         if remove {
             // Which files there are does not depend on the VIPs.
             let apply = ApplyCommand { program: "/dsr-setup".into(), source: ApplySource::Vips };
-            let none = Kept { vips: BTreeSet::new(), forwarding: Forwarding::Yes, apply };
+            let none =
+                Kept { vips: BTreeSet::new(), forwarding: Forwarding::Yes, apply, tunnels: Vec::new() };
             let removed = io::remove(&root, keeper, &files(keeper, &none)?)?;
             removed.iter().for_each(|path| output::line(format_args!("removed {}", path.display())));
             if !removed.is_empty() {
@@ -58,7 +64,7 @@ impl Persist {
             program.strip_prefix(&root).map_or(program.clone(), |inside| Path::new("/").join(inside));
         let apply = ApplyCommand { program, source: source.as_written() };
         let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
-        let all = files(keeper, &Kept { vips, forwarding, apply })?;
+        let all = files(keeper, &Kept { vips, forwarding, apply, tunnels })?;
         if install {
             let changed = io::install(&root, keeper, &all)?;
             changed.iter().for_each(|path| output::line(format_args!("wrote {}", path.display())));

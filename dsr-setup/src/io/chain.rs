@@ -78,6 +78,13 @@ pub(super) async fn list_ruleset() -> Option<Result<String, NftError>> {
     Some(run(program()?, &["-j", "list", "ruleset"], "").await)
 }
 
+/// Runs `nft`, which needs CAP_NET_ADMIN also to read; returns what it prints. `None`: it is not installed.
+pub(super) async fn nft(arguments: &[&str], input: &str) -> Result<Option<String>, Error> {
+    let Some(program) = program() else { return Ok(None) };
+    permitted()?;
+    Ok(Some(run(program, arguments, input).await?))
+}
+
 fn program() -> Option<&'static str> {
     PROGRAMS.into_iter().find(|path| Path::new(path).exists())
 }

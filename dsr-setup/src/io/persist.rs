@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::regular;
-use crate::persist::{Content, Keeper, KeptFile, MARKER, marker};
+use crate::persist::{Content, Keeper, KeptFile, marker};
 
 /// The longest file that is compared with ours, in octets.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -68,11 +68,16 @@ fn find(root: &Path, keeper: Keeper, file: &KeptFile) -> Result<Found, PersistEr
         },
         Content::Text(text, _) => match regular::read(&path, LONGEST) {
             Ok(octets) if octets == text.as_bytes() => Found::Same,
-            Ok(octets) if octets.starts_with(marker(keeper).as_bytes()) => Found::Older,
-            Ok(octets) if octets.starts_with(MARKER.as_bytes()) => Found::OtherKeeper,
+            Ok(octets) if is_of(&octets, keeper) => Found::Older,
+            Ok(octets) if Keeper::ALL.iter().any(|other| is_of(&octets, *other)) => Found::OtherKeeper,
             Ok(_) | Err(_) => Found::Foreign,
         },
     })
+}
+
+/// Whether a text was written for this keeper.
+fn is_of(octets: &[u8], keeper: Keeper) -> bool {
+    octets.starts_with(marker(keeper).as_bytes())
 }
 
 /// Writes the files below `root`; returns the paths of those that have changed. If one of them belongs to somebody else, none is written.

@@ -72,7 +72,11 @@ fn read(wanted: Vec<Sysctl>) -> Result<BTreeMap<Sysctl, i32>, Error> {
 
 /// Writes one setting at once. It does not read or record the old value; the caller does that.
 pub fn write(sysctl: &Sysctl, value: i32) -> Result<(), Error> {
-    let path = path(sysctl);
+    write_file(path(sysctl), value)
+}
+
+/// Writes the file of a setting.
+pub(super) fn write_file(path: String, value: i32) -> Result<(), Error> {
     let Err(error) = std::fs::write(&path, value.to_string()) else { return Ok(()) };
     Err(if error.kind() == ErrorKind::PermissionDenied {
         Error::NotPermitted

@@ -5,6 +5,7 @@ fn kept(source: ApplySource) -> Kept {
         vips: ["192.0.2.80", "2001:db8::80"].map(|vip| vip.parse().unwrap()).into(),
         forwarding: Forwarding::No,
         apply: ApplyCommand { program: "/usr/bin/dsr-setup".into(), source },
+        tunnels: Vec::new(),
     }
 }
 
@@ -88,21 +89,21 @@ fn a_path_that_systemd_would_read_differently_is_refused() {
     {
         let mut kept = kept(ApplySource::Vips);
         kept.apply.program = path.into();
-        assert_eq!(files(Keeper::Systemd, &kept), Err(UnquotableError(path.into())));
+        assert_eq!(files(Keeper::Systemd, &kept), Err(KeptError::Unquotable(path.into())));
         assert!(files(Keeper::Networkd, &kept).is_ok(), "networkd runs no program");
     }
 }
 
 #[test]
 fn each_text_names_its_keeper_and_the_chain_adds_its_setting() {
-    for keeper in [Keeper::Systemd, Keeper::Networkd, Keeper::Netplan] {
+    for keeper in Keeper::ALL {
         let mut kept = kept(ApplySource::Vips);
         kept.forwarding = Forwarding::Yes;
         let files = files(keeper, &kept).unwrap();
         for file in &files {
             match &file.content {
                 Content::Text(text, mode) => {
-                    assert!(text.starts_with(&marker(keeper)) && text.ends_with('\n'), "{text}");
+                    assert!(text.starts_with(marker(keeper)) && text.ends_with('\n'), "{text}");
                     assert_eq!(mode & 0o022, 0, "{}", file.path.display());
                     let is_sysctl = file.path.starts_with("/etc/sysctl.d");
                     assert_eq!(text.contains("net.ipv4.tcp_fwmark_accept = 1\n"), is_sysctl, "{text}");
@@ -111,4 +112,16 @@ fn each_text_names_its_keeper_and_the_chain_adds_its_setting() {
             }
         }
     }
+}
+
+#[test]
+fn only_the_unit_keeps_tunnels() {
+    let mut kept = kept(ApplySource::Vips);
+    kept.tunnels = vec![TunnelKind::Ipip, TunnelKind::Gre];
+    let files = |keeper| files(keeper, &kept);
+    let Content::Text(unit, _) = &files(Keeper::Systemd).unwrap()[0].content else { panic!("no unit") };
+    assert!(unit.contains(" --vip 2001:db8::80 --tunnel ipip --tunnel gre\n"), "{unit}");
+    let error = files(Keeper::Networkd).unwrap_err();
+    assert_eq!(error.to_string(), "`--for networkd` cannot keep a tunnel: use `--for systemd`");
+    assert_eq!(files(Keeper::Netplan), Err(KeptError::Tunnels("netplan")));
 }

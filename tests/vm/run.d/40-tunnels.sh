@@ -1,0 +1,82 @@
+# `dsr-setup apply --tunnel` with real packets, for each kind of tunnel: a host that tunnels reaches the VIP, with a strict rp_filter
+# before, and `remove` restores everything.
+set -x
+setup=/vm/project/target/lab/bin/dsr-setup
+modprobe -a dummy ipip sit ip6_tunnel ip_gre
+
+# Two hosts and a link: `director` tunnels, and `frontend` answers over the link, without a tunnel.
+director() { ip netns exec director "$@"; }
+frontend() { ip netns exec frontend "$@"; }
+ip netns add director
+ip netns add frontend
+ip link add eth0 netns director type veth peer name eth0 netns frontend
+for host in director frontend; do
+	ip netns exec $host ip link set lo up
+	ip netns exec $host ip link set eth0 up
+done
+director ip address add 10.0.0.1/24 dev eth0
+director ip address add 2001:db8:1::1/64 dev eth0 nodad
+frontend ip address add 10.0.0.2/24 dev eth0
+frontend ip address add 2001:db8:1::2/64 dev eth0 nodad
+cat >/tmp/nginx.conf <<'NGINX'
+pid /tmp/nginx.pid;
+events {}
+http { server { listen 80; listen [::]:80; return 200 "ok\n"; } }
+NGINX
+frontend nginx -c /tmp/nginx.conf
+frontend curl --silent --show-error --max-time 20 http://10.0.0.2/ # it serves, and what fails before apply is the tunnel
+
+state() { # what `remove` has to restore
+	frontend sh -c 'ip -o link show; ip -o address show; grep . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/arp_*; nft list ruleset' |
+		sed 's/ qdisc [a-z]* / /' # the kernel gives a device its queue when it is first set up
+}
+answers() { # URL
+	director curl --silent --show-error --max-time 10 --output /dev/null "$1/"
+}
+
+tunnel() { # LINK…
+	director ip link add tunnel type "$@"
+	director ip link set tunnel up
+	director ip route add "$vip" dev tunnel
+}
+
+try() { # KIND DEVICE VIP URL LINK…: the link is that of the director, from its own address to the frontend's
+	kind=$1 device=$2 vip=$3 url=$4
+	shift 4
+	for strict in 0 1; do
+		# The device gets the default when it is made, and it may be there already.
+		frontend sh -c "for f in all default $device; do [ ! -e /proc/sys/net/ipv4/conf/\$f ] || echo $strict >/proc/sys/net/ipv4/conf/\$f/rp_filter; done"
+		frontend sysctl -qw "net.ipv4.conf.all.rp_filter=0"
+		before=$(state)
+		tunnel "$@"
+		if answers "$url"; then
+			echo "$kind: $vip answers before apply"
+			return 1
+		fi
+		frontend $setup apply --tunnel "$kind" --vip "$vip"
+		frontend $setup plan --tunnel "$kind" --vip "$vip"
+		director ip link delete tunnel # a new one: the kernel does not use a tunnel for 30 s after an ICMP error
+		tunnel "$@"
+		answers "$url"
+		# The frontend says what fits into the tunnel, and answers without one.
+		director timeout 30 tcpdump -c 1 -nvi eth0 "host $vip" >/tmp/answer 2>/dev/null &
+		capture=$!
+		sleep 6
+		answers "$url"
+		wait $capture
+		cat /tmp/answer
+		grep -q "$mss" /tmp/answer
+		frontend $setup remove --socket /nonexistent
+		[ "$(state)" = "$before" ]
+		director ip link delete tunnel
+	done
+}
+frontend ip link set lo up
+mss='mss 1440' try ipip tunl0 192.0.2.80 http://192.0.2.80 ipip local 10.0.0.1 remote 10.0.0.2
+mss='mss 1420' try sit sit0 2001:db8::80 'http://[2001:db8::80]' sit local 10.0.0.1 remote 10.0.0.2
+mss='mss 1400' try ip6ip6 ip6tnl0 2001:db8::80 'http://[2001:db8::80]' ip6tnl mode ip6ip6 local 2001:db8:1::1 remote 2001:db8:1::2 encaplimit none
+mss='mss 1436' try gre gre0 192.0.2.80 http://192.0.2.80 gre local 10.0.0.1 remote 10.0.0.2
+mss='mss 1416' try gre gre0 2001:db8::80 'http://[2001:db8::80]' gre local 10.0.0.1 remote 10.0.0.2
+ip netns pids frontend | xargs -r kill
+ip netns delete director
+ip netns delete frontend

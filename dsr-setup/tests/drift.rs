@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod host;
 
 use std::process::Stdio;
 use std::time::Instant;
 
-use common::{Host, VIPS, done, is_root};
+use common::is_root;
 use dsr_setup::io::vips::PROTOCOL;
 use dsr_setup::plan::{DesiredState, Forwarding, plan};
+use host::{Host, VIPS, done};
 use ipnet::IpNet;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressProtocol, AddressScope, CacheInfo,

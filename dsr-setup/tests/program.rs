@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod common;
+mod host;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use common::{CommandOutput, Host, Netns, VIPS, done, is_root, text};
+use common::{Netns, is_root, text};
 use dsr_setup::record::Record;
+use host::{CommandOutput, Host, VIPS, done};
 use tempfile::TempDir;
 
 const STEPS: &str = "set net.ipv4.conf.all.arp_ignore = 1 (was 0)

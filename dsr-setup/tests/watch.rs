@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod host;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use common::{Host, VIPS, done, is_root};
+use common::is_root;
 use dsr_setup::io::lock::{KeeperLock, hold_as_daemon};
+use host::{Host, VIPS, done};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Long enough to see that nothing happens.

@@ -204,7 +204,7 @@ impl KeeperTask {
                 }
                 self.keeper.gone(vip, now());
             }
-            VipEvent::Added(_) => self.keeper.changed(now()),
+            VipEvent::Added(_) => self.keeper.arrived(now()),
             VipEvent::Link(link) => {
                 if link == Link::Down {
                     warn!("lo was set down by another program");

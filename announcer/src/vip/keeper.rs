@@ -192,6 +192,15 @@ impl Keeper {
         self.look_at = self.look_at.min(now + GATHER);
     }
 
+    /// An address was added to lo by any program. What could not be put there is tried again at once: IPv6 may have been switched on
+    /// again, and the kernel adds ::1 then.
+    pub fn arrived(&mut self, now: Instant) {
+        for vip in self.vips.values_mut().filter(|vip| !vip.on_lo) {
+            vip.retry = vip.retry.map(|at| at.min(now));
+        }
+        self.changed(now);
+    }
+
     /// The known state of lo may be out of date.
     pub fn look_again(&mut self, now: Instant) {
         self.look_at = now;

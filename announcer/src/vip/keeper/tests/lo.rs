@@ -219,3 +219,17 @@ fn lo_that_cannot_be_looked_at_makes_every_vip_missing_until_it_can() {
     scene.pass(10.0);
     assert_eq!(scene.done.last().unwrap(), "3.0 A present");
 }
+
+/// NetworkManager switches IPv6 on lo off and on again. The kernel then adds ::1, and that is an event.
+#[test]
+fn what_could_not_be_put_there_is_tried_again_when_an_address_arrives() {
+    let mut scene = LoScene::new("A", 0);
+    scene.refuses = Some("IPv6 is disabled on lo");
+    scene.pass(0.1);
+    scene.refuses = None;
+    scene.pass(0.2);
+    assert!(!scene.done.iter().any(|step| step.contains("add A")), "{:?}", scene.done);
+    scene.keeper.arrived(scene.now);
+    scene.pass(0.25);
+    assert!(scene.done.contains(&"0.2 add A".to_owned()), "{:?}", scene.done);
+}

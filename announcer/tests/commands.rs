@@ -25,8 +25,10 @@ fn files(dir: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whether it begins with a program of ours, and not with a process of that name, as in `announcer (process 4711)`.
 fn is_ours(text: &str) -> bool {
-    ["announcer ", "dsr-setup "].iter().any(|program| text.starts_with(program))
+    let rest = ["announcer ", "dsr-setup "].iter().find_map(|program| text.strip_prefix(program));
+    rest.is_some_and(|rest| !rest.starts_with('('))
 }
 
 /// The texts between backticks that begin with one of our programs. In sources, a literal may continue in the next line.
@@ -164,6 +166,7 @@ fn a_command_that_does_not_exist_is_seen() {
         between_backticks("a `dsr-setup add` and\n \"`announcer reload \\\n   --force` b\""),
         ["dsr-setup add", "announcer reload --force"]
     );
+    assert!(between_backticks("`announcer (process 4711)` keeps them").is_empty());
     assert!(parses("dsr-setup add").is_err());
     assert!(parses("announcer explain {vip}").is_ok());
     assert_eq!(in_code_blocks("```sh\nsudo announcer status # all\n```\nannouncer no"), ["announcer status"]);

@@ -146,29 +146,29 @@ impl Vips {
         let added =
             done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(AddResult::Added)));
         let added: Vec<IpAddr> = added.map(|(vip, _)| *vip).collect();
-        let routed = stream::iter(&added).for_each_concurrent(REQUESTS, |vip| self.local(*vip));
+        let mut routed =
+            std::pin::pin!(stream::iter(&added).for_each_concurrent(REQUESTS, |vip| self.local(*vip)));
         // If the kernel is even slower, the VIPs exist, and probes show whether they work.
-        tokio::select! {
-            () = routed => {}
-            () = self.one_is_gone(&added) => {}
-            () = tokio::time::sleep(ROUTE_PATIENCE) => {}
+        let give_up = tokio::time::Instant::now() + ROUTE_PATIENCE;
+        loop {
+            tokio::select! {
+                () = &mut routed => break,
+                () = tokio::time::sleep(GONE_POLL) => {}
+            }
+            // Not in the select: until all answers to a dump have been read, the kernel refuses the next one on this socket with EBUSY.
+            if self.is_one_gone(&added).await || give_up <= tokio::time::Instant::now() {
+                break;
+            }
         }
         done
     }
 
-    /// Returns when one of these addresses was removed again: its route will not appear, and it has to be put back.
-    async fn one_is_gone(&self, vips: &[IpAddr]) {
-        loop {
-            tokio::time::sleep(GONE_POLL).await;
-            let dump = self.handle.address().get().set_link_index_filter(self.device.index).execute();
-            let on_lo: Result<BTreeSet<IpAddr>, _> = dump
-                .try_filter_map(async |message| Ok(net(&message).map(|net| net.addr())))
-                .try_collect()
-                .await;
-            if on_lo.is_ok_and(|on_lo| vips.iter().any(|vip| !on_lo.contains(vip))) {
-                return;
-            }
-        }
+    /// Whether one of these addresses was removed again: its route will not appear, and it has to be put back.
+    async fn is_one_gone(&self, vips: &[IpAddr]) -> bool {
+        let dump = self.handle.address().get().set_link_index_filter(self.device.index).execute();
+        let on_lo: Result<BTreeSet<IpAddr>, _> =
+            dump.try_filter_map(async |message| Ok(net(&message).map(|net| net.addr()))).try_collect().await;
+        on_lo.is_ok_and(|on_lo| vips.iter().any(|vip| !on_lo.contains(vip)))
     }
 
     /// Puts one VIP on `lo`. It does not wait for its route.

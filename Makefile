@@ -1,5 +1,5 @@
-# demo · test · e2e · outlive · chain · soak · bfd-soak · interop · vm · page · lint · bench · bench-quick · bench-drain · bench-death ·
-# bench-chain · deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
+# demo · test · e2e · outlive · chain · soak · bfd-soak · keepers · interop · vm · page · lint · bench · bench-quick · bench-drain · bench-death ·
+# deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 HOST := $(shell uname -m)-unknown-linux-gnu
@@ -12,7 +12,7 @@ MANUAL := target/lab/manual
 # `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
 # and makes no difference to the tests.
 PROFILE ?= release
-demo picture test e2e outlive chain chain-soak soak bfd-soak interop vm lab runner image: export PROFILE := quick
+demo picture test e2e outlive chain soak bfd-soak keepers interop vm lab runner image: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
 # The programs are static, so that they need neither the host's libc nor a node's. They relocate themselves, with glibc's code.
 # If it is 2.36 or newer, it can read packed relocations. They are a seventieth as long, and a start reads all of them.
@@ -32,7 +32,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e outlive chain chain-soak soak bfd-soak interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-chain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
+.PHONY: demo demo-programs test e2e outlive chain soak bfd-soak keepers interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -91,6 +91,12 @@ bfd-soak: MINUTES ?= 30
 bfd-soak: build
 	cargo test -p e2e --test bfd_soak --no-run
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") MINUTES=$(MINUTES) cargo test -p e2e --test bfd_soak -- --ignored --nocapture
+
+# Tries the daemon and `dsr-setup watch` with every program that configures addresses: networkd, NetworkManager, netplan, ifupdown and ip,
+# on a Debian with systemd. It prints how long each VIP was away.
+keepers: build
+	cargo test -p e2e --test keepers --no-run
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test keepers -- --ignored --nocapture
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
 # `announcer import exabgp`: docs/migrate.md. At last it replaces and kills the daemon beside FRR and BIRD.

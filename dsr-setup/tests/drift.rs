@@ -284,7 +284,7 @@ fn an_apply_that_was_killed_at_any_moment_is_completed_by_the_next_one() {
     assert_eq!(host.remove(&[]).0, 0);
 
     let (mut untouched, mut half, mut finished) = (0, 0, 0);
-    const KILLS: u32 = 60;
+    const KILLS: u32 = 30;
     for n in 0..KILLS {
         let mut apply = host.netns.command(&[env!("CARGO_BIN_EXE_dsr-setup"), "apply"]);
         apply.args(VIPS).arg("--state-dir").arg(host.state_dir()).stdout(Stdio::null());

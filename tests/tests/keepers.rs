@@ -97,6 +97,7 @@ const ATTACKS: &[Attack] = &[
 ];
 
 #[test]
+#[ignore = "15 programs, 45 s: run it with `make keepers`"]
 fn whatever_configures_addresses_the_daemon_keeps_the_vips() {
     let Some(machine) = boot() else { return };
     machine.must("systemctl start dsr-setup announcer");
@@ -104,6 +105,7 @@ fn whatever_configures_addresses_the_daemon_keeps_the_vips() {
 }
 
 #[test]
+#[ignore = "15 programs, 45 s: run it with `make keepers`"]
 fn whatever_configures_addresses_watch_keeps_the_vips() {
     let Some(machine) = boot() else { return };
     machine.must("systemctl start dsr-setup dsr-setup-watch");

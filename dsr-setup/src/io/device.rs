@@ -129,7 +129,7 @@ async fn default_routes(handle: &Handle) -> Result<BTreeSet<u32>, Error> {
     Ok(routes.iter().flat_map(through).collect())
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn through(route: &RouteMessage) -> Vec<u32> {
     let of_one = |attribute: &RouteAttribute| match attribute {
         RouteAttribute::Oif(index) => vec![*index],
@@ -139,7 +139,7 @@ fn through(route: &RouteMessage) -> Vec<u32> {
     route.attributes.iter().flat_map(of_one).collect()
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn read(link: &LinkMessage) -> Option<Interface> {
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
@@ -154,7 +154,7 @@ fn read(link: &LinkMessage) -> Option<Interface> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn kind(link: &LinkMessage) -> InterfaceKind {
     if link.header.link_layer_type == LinkLayerType::Loopback {
         return InterfaceKind::Loopback;

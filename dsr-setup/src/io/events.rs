@@ -141,7 +141,7 @@ fn behind_another_link(octets: &[u8], device: u32) -> Option<&[u8]> {
     Some(octets.get(length..).unwrap_or_default())
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn event(payload: NetlinkPayload<RouteNetlinkMessage>, device: u32) -> Option<VipEvent> {
     let on_lo = |message: AddressMessage| (message.header.index == device).then(|| net(&message)).flatten();
     match payload {

@@ -146,7 +146,7 @@ async fn get(handle: &Handle, kind: TunnelKind) -> Result<Option<LinkMessage>, E
 }
 
 /// The kind whose device this is.
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn kind_of(link: &LinkMessage) -> Option<TunnelKind> {
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
@@ -162,7 +162,7 @@ fn is_path(link: &LinkMessage) -> bool {
     !link.header.flags.contains(LinkFlags::Loopback) && !layers.contains(&link.header.link_layer_type)
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn mtu_of(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
@@ -170,7 +170,7 @@ fn mtu_of(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn alias(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfAlias(alias) => Some(alias.as_str()),

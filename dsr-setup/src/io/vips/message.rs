@@ -95,7 +95,7 @@ fn differences(
 }
 
 /// The flags: IFA_FLAGS, or those of the header if there is no IFA_FLAGS.
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 pub(in crate::io) fn flags(message: &AddressMessage) -> AddressFlags {
     let all = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),
@@ -105,7 +105,7 @@ pub(in crate::io) fn flags(message: &AddressMessage) -> AddressFlags {
     all.unwrap_or_else(in_header)
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::CacheInfo(lifetime) => Some(lifetime),
@@ -113,7 +113,7 @@ fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 pub(super) fn label(message: &AddressMessage) -> Option<&str> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Label(label) => Some(label.as_str()),
@@ -121,7 +121,7 @@ pub(super) fn label(message: &AddressMessage) -> Option<&str> {
     })
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 pub(in crate::io) fn protocol(message: &AddressMessage) -> Option<u8> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
@@ -130,7 +130,7 @@ pub(in crate::io) fn protocol(message: &AddressMessage) -> Option<u8> {
 }
 
 /// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, if there is one; for IPv6 there is only IFA_ADDRESS.
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 pub(in crate::io) fn net(message: &AddressMessage) -> Option<IpNet> {
     let (mut local, mut address) = (None, None);
     for attribute in &message.attributes {

@@ -2,7 +2,7 @@
 //! host never answers ARP for them and never announces them. `remove` also undoes what a daemon with `[chain]` has left.
 //!
 //! The program `dsr-setup` does this once, by hand or from configuration management. The `announcer` daemon keeps the same VIPs
-//! through [`Vips`] while it runs, and gets changes by [`watch`]. Both mark their addresses in the same way, so each may remove the
+//! through [`Vips`] while it runs, and gets changes by [`watch()`]. Both mark their addresses in the same way, so each may remove the
 //! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text

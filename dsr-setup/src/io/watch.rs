@@ -1,7 +1,7 @@
 //! `dsr-setup watch`: repairs what has drifted, until it is stopped.
 //!
 //! Touches the host through [`Host`], the kernel's events, the lock of the keeper, and signals. What is repaired, and when, is decided in
-//! [`crate::watch`].
+//! [`crate::watch()`].
 
 use std::collections::BTreeSet;
 use std::fmt::Display;

@@ -64,7 +64,7 @@ pub(super) fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool)
     if is_ours { Owner::Ours } else { Owner::Foreign }
 }
 
-/// How an address on `lo`, whoever owns it, differs from a VIP that [`Vips::add`] adds.
+/// How an address on `lo`, whoever owns it, differs from a VIP that [`crate::Vips::add`] adds.
 fn differences(
     message: &AddressMessage,
     device: &str,

@@ -395,7 +395,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         router_id: router_ids.clone(),
         peers: peers.clone(),
         bfd: bfd_status.clone(),
-        chain: chain_status,
+        chain: chain_status.clone(),
         chain_requests,
         guard: guard.clone(),
         listener_watch,
@@ -531,10 +531,11 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     notifier.send(&Notice::Stopping);
     descriptors.forget_all(); // a stop is a stop: the next process takes nothing over, also if this one does not come to the end
     notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
+    let silent = chain_status.borrow().silent_connections();
     chain_stop.send_replace(ChainStop::Leaving);
     let (config, peers_now) = (configs.borrow().clone(), peers.borrow().clone());
     tokio::select! {
-        () = withdraw(&asks, &peers_now, &config) => {}
+        () = withdraw(&asks, &peers_now, &config, silent) => {}
         () = signals.second() => warn!("second signal, not waiting for the routers"),
         () = supervisor.feed_while_stopping() => {} // never happens
     }

@@ -20,6 +20,7 @@ use super::member::MemberState;
 use super::ring::{MemberObservation, Ring};
 use super::rules::counters::ChainCounters;
 use super::test_packets::TestPacketState;
+use crate::drain::connections::SilentConnections;
 use crate::model::Family;
 
 /// The order of an operator to forward nothing on this host. It is stored in the state directory.
@@ -129,6 +130,14 @@ impl ChainStatus {
     pub fn takes_part(&self, family: Family) -> bool {
         let own = self.ring.entries.iter().find(|entry| Some(entry.member) == self.own);
         own.is_some_and(|own| own.absence(family).is_none())
+    }
+
+    /// Where the packets of this host's silent connections arrive after a withdraw. Other members pass packets on to a host that has
+    /// switched its own forwarding off, too.
+    pub fn silent_connections(&self) -> SilentConnections {
+        let in_a_ring =
+            [Family::V4, Family::V6].into_iter().any(|family| self.ring.forwarding(family).is_some());
+        if self.installed && in_a_ring { SilentConnections::Kept } else { SilentConnections::Moved }
     }
 
     /// How many members live, this host too.

@@ -2,7 +2,8 @@
 //!
 //! Pure. After the withdraw, routers send the packets of most connections to another frontend. Such a connection stays open here
 //! and is silent: it is not waited for. A connection that has received something after the routers had followed is still served
-//! here, and is waited for until it ends.
+//! here, and is waited for until it ends. With a chain, the other members pass the packets of every connection on to this host, so
+//! those that are idle are waited for too.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -67,6 +68,15 @@ impl ConnectionCount {
     }
 }
 
+/// Where the packets of a connection arrive that has received nothing since the withdraw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SilentConnections {
+    /// Probably at another frontend, by plain ECMP.
+    Moved,
+    /// Here, whenever one comes: the chain passes them on.
+    Kept,
+}
+
 /// Whether a drain waits on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionWait {
@@ -79,8 +89,17 @@ pub enum ConnectionWait {
 }
 
 /// Whether a drain waits on: `followed` is the time since the routers have followed, `left` the time to the deadline.
-pub fn decide(count: ConnectionCount, followed: Duration, left: Duration) -> ConnectionWait {
-    let is_quiet = count.active == 0 && (count.silent == 0 || followed >= QUIET);
+pub fn decide(
+    count: ConnectionCount,
+    silent: SilentConnections,
+    followed: Duration,
+    left: Duration,
+) -> ConnectionWait {
+    let may_end = match silent {
+        SilentConnections::Moved => followed >= QUIET,
+        SilentConnections::Kept => false,
+    };
+    let is_quiet = count.active == 0 && (count.silent == 0 || may_end);
     if is_quiet {
         ConnectionWait::Drained
     } else if left.is_zero() {
@@ -185,7 +204,24 @@ mod tests {
             (0, 0, 0, 0, ConnectionWait::Drained),
         ] {
             let count = ConnectionCount { active, silent };
-            assert_eq!(decide(count, seconds(followed), seconds(left)), want, "{count:?} {followed} {left}");
+            let found = decide(count, SilentConnections::Moved, seconds(followed), seconds(left));
+            assert_eq!(found, want, "{count:?} {followed} {left}");
+        }
+    }
+
+    #[test]
+    fn with_a_chain_a_drain_waits_for_silent_connections_until_its_deadline_too() {
+        let seconds = Duration::from_secs;
+        for (active, silent, followed, left, want) in [
+            (0, 0, 0, 60, ConnectionWait::Drained),
+            (0, 9, 3, 60, ConnectionWait::Waits),
+            (0, 1, 59, 1, ConnectionWait::Waits),
+            (0, 1, 60, 0, ConnectionWait::Deadline),
+            (1, 0, 60, 0, ConnectionWait::Deadline),
+        ] {
+            let count = ConnectionCount { active, silent };
+            let found = decide(count, SilentConnections::Kept, seconds(followed), seconds(left));
+            assert_eq!(found, want, "{count:?} {followed} {left}");
         }
     }
 

@@ -303,7 +303,8 @@ async fn drained(
         return DrainResult::Routers;
     }
     let (followed, deadline) = (Instant::now(), withdrawn + limits.deadline);
-    let waited = connections::wait(vips, followed, deadline, |count| {
+    let silent = context.chain.borrow().silent_connections();
+    let waited = connections::wait(vips, silent, followed, deadline, |count| {
         let left = deadline.saturating_duration_since(Instant::now());
         news(DrainProgress { step: DrainStep::Connections(count), left });
     });

@@ -12,11 +12,17 @@ use crate::bgp::io::peers::Peers;
 use crate::config::{ACKNOWLEDGE, Config};
 use crate::daemon::addresses;
 use crate::director::ask::Ask;
-use crate::drain::{self, connections::ConnectionWait};
+use crate::drain::connections::{ConnectionWait, SilentConnections};
+use crate::drain::io::connections;
 
 /// Withdraws everything, and waits until the routers have followed. With `[drain]`, every VIP is first the last choice for
 /// `prepare`, and afterwards connections may go on until `deadline`.
-pub(in crate::daemon) async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config) {
+pub(in crate::daemon) async fn withdraw(
+    asks: &mpsc::Sender<Ask>,
+    peers: &Peers,
+    config: &Config,
+    silent: SilentConnections,
+) {
     let announcing = peers.announcing();
     let prepare = config.drain.as_ref().map_or(Duration::ZERO, |drain| drain.prepare);
     if announcing && !prepare.is_zero() && asks.send(Ask::Leave).await.is_ok() {
@@ -39,7 +45,7 @@ pub(in crate::daemon) async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers,
     let Some(drain) = &config.drain else { return };
     let vips = addresses(config).into_iter().collect();
     let (followed, deadline) = (Instant::now(), withdrawn + drain.deadline);
-    match drain::io::connections::wait(vips, followed, deadline, |_| {}).await {
+    match connections::wait(vips, silent, followed, deadline, |_| {}).await {
         Ok((ConnectionWait::Drained | ConnectionWait::Waits, count)) => {
             info!(active = count.active, silent = count.silent, "no connection is served here any more");
         }

@@ -18,7 +18,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use tokio::time::sleep;
 
 use crate::drain::connections::{
-    ConnectionCount, ConnectionWait, MOST_FILTERED, VipConnection, decide, filter,
+    ConnectionCount, ConnectionWait, MOST_FILTERED, SilentConnections, VipConnection, decide, filter,
 };
 
 /// The time between two dumps.
@@ -138,6 +138,7 @@ fn connection(socket: &InetResponse) -> Option<VipConnection> {
 /// When the connections cannot be seen.
 pub async fn wait(
     vips: Vec<IpAddr>,
+    silent: SilentConnections,
     followed: Instant,
     deadline: Instant,
     mut news: impl FnMut(ConnectionCount),
@@ -153,7 +154,7 @@ pub async fn wait(
         news(count);
         let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
-        match decide(count, now.saturating_duration_since(followed), left) {
+        match decide(count, silent, now.saturating_duration_since(followed), left) {
             ConnectionWait::Waits => sleep(EVERY.min(left)).await,
             end @ (ConnectionWait::Drained | ConnectionWait::Deadline) => return Ok((end, count)),
         }

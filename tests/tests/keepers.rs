@@ -144,7 +144,7 @@ fn the_daemon_and_watch_never_keep_the_vips_together() {
     machine.must("dsr-setup check");
 
     // A reload takes a VIP away, and a stop by order follows: `watch` does not put it back.
-    machine.must("sed -i 's/\"192.0.2.80\", //' /etc/announcer/announcer.toml && systemctl reload announcer");
+    machine.must("sed -i 's/\"192.0.2.80\", //' /etc/announcer/announcer.toml && announcer reload --force");
     machine.until("gone", |machine| !machine.must("ip -o address show dev lo").contains("192.0.2.80"));
     machine.must("systemctl stop announcer");
     said("was stopped; what it has removed is not put back");

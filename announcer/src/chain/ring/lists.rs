@@ -22,9 +22,9 @@ use super::MemberObservation;
 use crate::chain::heartbeat::{ListDigest, MAX_MEMBERS};
 use crate::chain::member::MemberState;
 
-/// How many intervals after the agreement a removed member is told that we have left: the others have seen the agreement by then.
+/// How many intervals after the agreement we begin to say to a removed member that we have left: the others have seen the agreement by then.
 const LEFT_AFTER: u32 = 8;
-/// For how many intervals it is told so.
+/// For how many intervals we say so.
 const LEFT_FOR: u32 = 15;
 
 /// The list of the configuration, and what earlier lists have left.
@@ -131,11 +131,9 @@ impl MemberLists {
 
     /// The removed members to whom we say that we have left, so that they do not keep this host for the time of a silent one.
     pub fn left(&self, interval: Duration, now: Instant) -> BTreeSet<IpAddr> {
-        let told = self
-            .removed
-            .iter()
-            .filter(|(_, since)| since.is_some_and(|since| now >= since + interval * LEFT_AFTER));
-        told.map(|(member, _)| *member).collect()
+        let is_due =
+            |since: &Option<Instant>| since.is_some_and(|since| now >= since + interval * LEFT_AFTER);
+        self.removed.iter().filter(|(_, since)| is_due(since)).map(|(member, _)| *member).collect()
     }
 }
 
@@ -213,15 +211,15 @@ mod tests {
         assert_eq!((lists.ring(), lists.left(INTERVAL, begin)), (list(&[1, 2, 3]), BTreeSet::new()));
         others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().facts.members =
             ListDigest::of_members(&list(&[1, 2]));
-        let mut told = 0;
+        let mut said = 0;
         for tenth in 0..40 {
             let now = begin + INTERVAL * tenth;
             lists.step(&list(&[1]), &others, INTERVAL, now);
             assert_eq!(lists.ring(), list(&[1, 2]));
-            told += lists.left(INTERVAL, now).len();
+            said += lists.left(INTERVAL, now).len();
             assert_eq!(lists.members() == list(&[1, 2, 3]), tenth < 23, "{tenth}");
         }
-        assert_eq!(told, 15);
+        assert_eq!(said, 15);
     }
 
     #[test]

@@ -54,8 +54,8 @@ impl MembershipKeeper {
     pub(super) fn update(&mut self, chain: &ChainConfig, network: &Network) {
         let lists = self.lists.get_or_insert_with(|| MemberLists::new(&chain.members, self.stored.as_ref()));
         lists.update(&chain.members);
-        if network.links.is_empty() {
-            return; // it was not read yet
+        if !network.is_read() {
+            return;
         }
         let listed = chain.members.iter().copied().find(|member| network.has(*member));
         let waits = listed.is_some() && !lists.agreed();

@@ -246,6 +246,26 @@ fn a_temporary_address_is_neither_the_source_nor_the_next_hop() {
     });
 }
 
+/// FRR begins to send router advertisements when a neighbour is configured for RFC 8950, and other routers send them always.
+#[test]
+fn an_address_of_a_router_advertisement_does_not_replace_the_configured_source() {
+    play(|far| async move {
+        far.cable("us", "them");
+        ip("address add 2001:db8:1::7/64 dev us nodad");
+        // As a router advertisement: the newer address has a limited lifetime, and the kernel prefers it.
+        ip("address add 2001:db8:1::aa:1/64 dev us nodad valid_lft 3600 preferred_lft 1800");
+        far.ip("address add 2001:db8:1::1/64 dev them nodad");
+        let socket = std::net::UdpSocket::bind("[::]:0").unwrap();
+        socket.connect("[2001:db8:1::1]:9").unwrap();
+        let chosen = socket.local_addr().unwrap().ip();
+        assert_eq!(chosen, "2001:db8:1::aa:1".parse::<IpAddr>().unwrap(), "the kernel's own choice");
+        let mut session = dialing(far.listener("2001:db8:1::1"), |_| {});
+        let router = session.established().await;
+        let configured: std::net::Ipv6Addr = "2001:db8:1::7".parse().unwrap();
+        assert_eq!(router.stream.peer_addr().unwrap().ip(), IpAddr::V6(configured));
+    });
+}
+
 /// B13: at boot the management network is up first, the uplink later.
 #[test]
 fn a_session_that_took_another_way_sees_that_there_is_a_better_one() {

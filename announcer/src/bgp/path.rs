@@ -2,7 +2,8 @@
 //! valid.
 //!
 //! Pure. A VIP is never a source, because the answer would go to any host that has the VIP. A temporary address (RFC 8981) is never
-//! a source either, because the router needs a permanent address in its configuration. RFC 2545 §3 for the next hops of IPv6.
+//! a source either, because the router needs a permanent address in its configuration. For the same reason, an address that was
+//! configured goes before one from a router advertisement. RFC 2545 §3 for the next hops of IPv6.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +32,9 @@ pub struct Address {
     pub fitness: Fitness,
     /// Whether the kernel has generated it for some hours (RFC 8981).
     pub temporary: bool,
+    /// Whether it is an IPv6 address with a limited lifetime, from a router advertisement (RFC 4862) or by DHCPv6. The kernel gives no
+    /// order between such an address and a configured one; it takes the newer one.
+    pub expires: bool,
 }
 
 /// Whether an address may be a source or a next hop.
@@ -47,6 +51,13 @@ pub enum Fitness {
 impl Address {
     fn is_on_link_with(&self, host: IpAddr) -> bool {
         IpNet::new(self.ip, self.prefix).is_ok_and(|subnet| subnet.contains(&host))
+    }
+
+    /// Whether it was configured with a subnet. Others come from router advertisements and DHCPv6, or are VIPs of other programs.
+    fn is_configured(&self) -> bool {
+        !self.expires
+            && IpNet::new(self.ip, self.prefix)
+                .is_ok_and(|subnet| subnet.prefix_len() < subnet.max_prefix_len())
     }
 }
 
@@ -107,15 +118,23 @@ impl Network {
 
 /// The source for a session: the kernel's choice, or another address of the interface if that is a VIP or temporary. A deprecated
 /// address comes last, and an address in the subnet of the next host comes before the others. `host` is the next host on the way to
-/// the peer.
+/// the peer. If the choice has a limited lifetime, a permanent address in that subnet replaces it: a router advertisement gives the
+/// host such an address at any time, and the router has the configured one in its configuration.
 pub fn source(choice: IpAddr, host: IpAddr, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-    let temporary = ours.iter().any(|ours| ours.ip == choice && ours.temporary);
-    if !vips.contains(&choice) && !temporary {
-        return Some(choice);
-    }
+    let chosen = ours.iter().find(|ours| ours.ip == choice);
+    let is_temporary = chosen.is_some_and(|chosen| chosen.temporary);
+    let will_expire = chosen.is_some_and(|chosen| chosen.expires);
     let fits = |ours: &&Address| ours.ip.is_ipv4() == choice.is_ipv4();
-    let candidates = candidates(ours, vips).filter(fits);
-    candidates.min_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host))).map(|ours| ours.ip)
+    let best = candidates(ours, vips)
+        .filter(fits)
+        .min_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host), !ours.is_configured()));
+    if vips.contains(&choice) || is_temporary {
+        return best.map(|ours| ours.ip);
+    }
+    let configured = best.filter(|best| {
+        will_expire && best.is_configured() && best.fitness == Fitness::Lasting && best.is_on_link_with(host)
+    });
+    Some(configured.map_or(choice, |best| best.ip))
 }
 
 /// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, otherwise the one that was advertised before, otherwise
@@ -148,15 +167,17 @@ fn candidates<'a>(ours: &'a [Address], vips: &'a BTreeSet<IpAddr>) -> impl Itera
     ours.iter().filter(|ours| ours.fitness != Fitness::Unfit && !vips.contains(&ours.ip))
 }
 
-/// The best of the addresses that `of` accepts. Of equal ones it is the one from before, otherwise the first.
+/// The best of the addresses that `of` accepts. Of equal ones it is the one from before, otherwise one that was configured with a
+/// subnet, otherwise the first.
 fn next_hop<T: PartialEq>(
     ours: &[Address],
     vips: &BTreeSet<IpAddr>,
     before: Option<T>,
     of: impl Fn(IpAddr) -> Option<T>,
 ) -> Option<T> {
-    let candidates = candidates(ours, vips).filter_map(|ours| Some((ours.fitness, of(ours.ip)?)));
-    let best = candidates.min_by_key(|(fitness, ip)| (*fitness, before.as_ref() != Some(ip)));
+    let candidates = candidates(ours, vips).filter_map(|ours| Some((ours, of(ours.ip)?)));
+    let best = candidates
+        .min_by_key(|(ours, ip)| (ours.fitness, before.as_ref() != Some(ip), !ours.is_configured()));
     best.map(|(_, ip)| ip)
 }
 

@@ -105,6 +105,7 @@ impl<'a> Bench<'a> {
                  ip -n {p}-router link set port{index} master br0 up
                  ip -n {p}-fe{index} address add {v4}/24 dev eth1
                  ip -n {p}-fe{index} address add {v6}/64 dev eth1
+                 ip -n {p}-fe{index} address add 2001:db8:9::aa:{index}/64 dev eth1 valid_lft 3600 preferred_lft 1800
                  ip -n {p}-fe{index} link set eth1 up"
             ));
         }

@@ -220,7 +220,8 @@ fn read(message: &AddressMessage) -> Option<Address> {
     } else {
         Fitness::Lasting
     };
-    Some(Address { ip, prefix: message.header.prefix_len, fitness, temporary })
+    let expires = ip.is_ipv6() && !flags.contains(AddressFlags::Permanent);
+    Some(Address { ip, prefix: message.header.prefix_len, fitness, temporary, expires })
 }
 
 /// A netlink connection that ends with its owner.

@@ -4,7 +4,7 @@ fn ours(list: &[(&str, bool)]) -> Vec<Address> {
     let address = |(ip, lasting): &(&str, bool)| {
         let net: IpNet = ip.parse().unwrap();
         let fitness = if *lasting { Fitness::Lasting } else { Fitness::Unfit };
-        Address { ip: net.addr(), prefix: net.prefix_len(), fitness, temporary: false }
+        Address { ip: net.addr(), prefix: net.prefix_len(), fitness, temporary: false, expires: false }
     };
     list.iter().map(address).collect()
 }
@@ -47,6 +47,39 @@ fn a_temporary_address_is_neither_source_nor_next_hop() {
     assert_eq!(source(temporary, ip("2001:db8::ff"), &addresses[..1], &none), None);
     let next_hop = next_hop_v6(ip("10.0.0.1"), None, &addresses, &none);
     assert_eq!(next_hop.map(IpAddr::V6), Some(stable));
+}
+
+/// A router that begins to send router advertisements gives the host one more address, in the same subnet.
+#[test]
+fn a_configured_address_goes_before_one_from_a_router_advertisement() {
+    let (limited, configured, host) = ("2001:db8::aa:1", "2001:db8::1", "2001:db8::ff");
+    let vip = vips(&["2001:db8::80"]);
+    let mut addresses =
+        ours(&[("2001:db8::aa:1/64", true), ("2001:db8::1/64", true), ("2001:db8:1::1/64", true)]);
+    addresses[0].expires = true;
+    let source = |choice: &str, host: &str, ours: &[Address]| {
+        source(ip(choice), ip(host), ours, &vip).map(|ip| ip.to_string())
+    };
+    assert_eq!(source(limited, host, &addresses).as_deref(), Some(configured));
+    assert_eq!(source(configured, host, &addresses).as_deref(), Some(configured));
+    assert_eq!(source("2001:db8::80", host, &addresses).as_deref(), Some(configured));
+    let next_hop = |before: Option<&str>, ours: &[Address]| {
+        let before = before.map(|ip| ip.parse().unwrap());
+        next_hop_v6(ip("fe80::1"), before, ours, &vip).map(|ip| ip.to_string())
+    };
+    assert_eq!(next_hop(None, &addresses).as_deref(), Some(configured));
+    assert_eq!(next_hop(Some(limited), &addresses).as_deref(), Some(limited), "what was advertised stays");
+    // Without a configured address in the router's subnet, the kernel's choice stays.
+    assert_eq!(source(limited, "2001:db8:2::ff", &addresses).as_deref(), Some(limited));
+    assert_eq!(source(limited, host, &addresses[..1]).as_deref(), Some(limited));
+    addresses[1].fitness = Fitness::Deprecated;
+    assert_eq!(source(limited, host, &addresses).as_deref(), Some(limited));
+    addresses[1] = Address { prefix: 128, fitness: Fitness::Lasting, ..addresses[1] };
+    assert_eq!(
+        source(limited, host, &addresses).as_deref(),
+        Some(limited),
+        "no subnet: another program's VIP"
+    );
 }
 
 #[test]

@@ -15,7 +15,8 @@
 //!            ▼                                                     ▼
 //!         unowned ── believed mark 32, or TTL 1 ──────────────────────► returned  this host's stack
 //!            │    ── believed mark 33 to 63 ──► hop32 to hop62 ───────► next_member
-//!            │    ── Off, no next member, over budget ────────────────► this host's stack
+//!            │    ── Off, no next member, far over the budget ────────► this host's stack
+//!            │    ── over the budget ─────────────────────────────────► dropped: TCP sends it again
 //!            └─────────────────────────────────► hop of the origin ───► next_member
 //! ```
 //!
@@ -84,8 +85,8 @@ pub struct RuleSet {
     pub device: SegmentDevice,
     /// Whose marks are believed.
     pub believed: BelievedSources,
-    /// How many packets a second this host may start on their way, for each family; half as many may follow each other at once
-    /// after a pause. Packets that others have started do not count.
+    /// How many packets a second this host may start on their way, for each family; as many may follow each other at once
+    /// after a pause. Packets that others have started do not count. Up to three times as many more are dropped, the rest is answered.
     pub budget: NonZeroU32,
     /// The operator's switch.
     pub forwarding: ForwardingSwitch,

@@ -51,7 +51,7 @@ table! {
             "the UDP port of the heartbeats, the same on each frontend";
         /// The packets a second for which this host may begin a way along the ring.
         budget: one u32, default "1000", budget,
-            "how many packets a second, of flows that this host does not know, it passes on at most; 1 to 1000000";
+            "how many packets a second, of flows that this host does not know, it passes on at most; TCP sends again what is over it; 1 to 1000000";
         /// The number of the VXLAN that joins the members; `None`: they are on one LAN.
         vxlan: one u32, optional "4242", vxlan,
             "the number of a VXLAN that announcer makes between the frontends, if they are not on one LAN; 1 to 16777215";

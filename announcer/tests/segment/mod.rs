@@ -293,14 +293,7 @@ impl Site {
         for frontend in &self.frontends {
             for (total, own) in totals.iter_mut().zip(frontend.counters()) {
                 let own = own.expect("the rules are installed");
-                total.forwarded += own.forwarded;
-                total.started += own.started;
-                total.accepted += own.accepted;
-                total.returned += own.returned;
-                total.over_budget += own.over_budget;
-                total.not_started += own.not_started;
-                total.foreign_mark += own.foreign_mark;
-                total.expired += own.expired;
+                *total = ChainCounters::of(|counter| total.get(counter) + own.get(counter));
             }
         }
         totals
@@ -323,17 +316,7 @@ impl Site {
         let before = self.settled()[family];
         let result = cause();
         let after = self.settled()[family];
-        let counted = ChainCounters {
-            forwarded: after.forwarded - before.forwarded,
-            started: after.started - before.started,
-            accepted: after.accepted - before.accepted,
-            returned: after.returned - before.returned,
-            over_budget: after.over_budget - before.over_budget,
-            not_started: after.not_started - before.not_started,
-            foreign_mark: after.foreign_mark - before.foreign_mark,
-            expired: after.expired - before.expired,
-        };
-        (result, counted)
+        (result, ChainCounters::of(|counter| after.get(counter) - before.get(counter)))
     }
 
     /// Opens connections to the VIP, and exchanges one octet on each; also returns how many were refused.

@@ -16,7 +16,7 @@ use crate::script::VIP;
 /// How many connections stay open.
 pub(crate) const FLOWS: u32 = 300;
 /// The time between two requests of each of them. With their acknowledgements, all together stay below `budget` of `[chain]`, which is
-/// 1,000 packets a second on each frontend.
+/// 1,000 packets a second on each frontend, so none of them waits.
 const EVERY: Duration = Duration::from_secs(1);
 /// Where they come from: an address that only they use. A server remembers a connection for a minute after its end (TIME-WAIT), and
 /// would take packets of another one with the same address and port. The routers have a route to 10.9.0.0/24.

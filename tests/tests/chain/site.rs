@@ -181,16 +181,20 @@ impl Site {
     /// Checks that hosts have taken packets for their flows from other members: otherwise the flows have survived for another reason.
     pub(crate) fn check_chain(&self, vip: &str) -> Result<()> {
         let family = if vip.contains(':') { "ipv6" } else { "ipv4" };
-        let mut accepted = 0;
+        let (mut accepted, mut over_budget) = (0, 0);
         for frontend in &self.frontends {
             let chain = self.node(frontend)?.must(&["announcer", "chain", "--json"])?;
             let chain: serde_json::Value = serde_json::from_str(&chain).context("announcer chain --json")?;
             let ring = &chain["rings"][family];
             ensure!(ring.is_object(), "{frontend} is in no ring of {family}: {chain}");
             // A daemon that was just started has not read them yet.
-            accepted += ring["counters"]["accepted"].as_u64().unwrap_or(0);
+            let counter = |name: &str| ring["counters"][name].as_u64().unwrap_or(0);
+            accepted += counter("accepted");
+            over_budget += counter("over_budget") + counter("flood");
         }
-        println!("the members have taken {accepted} packets for their flows from each other");
+        println!(
+            "the members have taken {accepted} packets for their flows from each other; {over_budget} were over the budget"
+        );
         ensure!(accepted > 0, "no member has taken a packet for its flows from another one");
         Ok(())
     }

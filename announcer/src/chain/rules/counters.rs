@@ -51,8 +51,8 @@ macro_rules! counters {
             }
 
             /// The values that `value` gives.
-            fn try_of<E>(value: impl Fn(ChainCounter) -> Result<u64, E>) -> Result<ChainCounters, E> {
-                Ok(ChainCounters { $($name: value(ChainCounter::$variant)?,)+ })
+            pub fn of(value: impl Fn(ChainCounter) -> u64) -> ChainCounters {
+                ChainCounters { $($name: value(ChainCounter::$variant),)+ }
             }
         }
     };
@@ -68,8 +68,10 @@ counters! {
     /// Packets that came with their last hop, or with any mark while there was no next member, and have no socket here. This host's
     /// stack answered.
     returned Returned "ended their way without a socket: this host's stack answered"
-    /// Packets without a mark and a socket here that were not forwarded because of the budget.
-    over_budget OverBudget "not forwarded because of `budget`"
+    /// Packets without a mark and a socket here that were dropped because of the budget. TCP sends them again.
+    over_budget OverBudget "dropped because of `budget`: TCP sends them again"
+    /// Those that were so many over the budget that this host's stack answered.
+    flood Flood "far over `budget`: this host's stack answered"
     /// Those that were not forwarded because forwarding is off or because there is no next member.
     not_started NotStarted "not forwarded: switched off, or nobody is next"
     /// Packets without a socket here whose DSCP is in the range of the marks, from somebody who is no member. Ordinary traffic may
@@ -102,14 +104,6 @@ pub enum CountersError {
     /// The text is not what `nft -j list counters` prints.
     #[error("the output of `nft -j list counters` was not understood: {0}")]
     Format(#[from] serde_json::Error),
-    /// A table of ours has no such counter.
-    #[error("the table of the chain for {family} has no counter `{name}`: install the rules again")]
-    Missing {
-        /// The table's family.
-        family: Family,
-        /// The counter.
-        name: &'static str,
-    },
 }
 
 /// Everything that nft prints.
@@ -132,14 +126,15 @@ struct PrintedCounter {
     packets: u64,
 }
 
-/// Finds the counters of both tables, IPv4 first; `None`: the table is not installed. Other tables are skipped.
+/// Finds the counters of both tables, IPv4 first; `None`: the table is not installed. Other tables are skipped. A counter that a table of
+/// another version does not have is 0: after an upgrade, the rules of the former version are in the kernel, and they work.
 ///
 /// # Errors
-/// If the text is no such output, or if a table of ours has not all of our counters.
+/// If the text is no such output.
 pub fn parse(text: &str) -> Result<[Option<ChainCounters>; 2], CountersError> {
     let counters: Vec<PrintedCounter> =
         serde_json::from_str::<Printed>(text)?.nftables.into_iter().filter_map(|item| item.counter).collect();
-    Ok([of_family(&counters, Family::V4)?, of_family(&counters, Family::V6)?])
+    Ok([Family::V4, Family::V6].map(|family| of_family(&counters, family)))
 }
 
 /// Finds the counters of test packets in both tables, IPv4 first; `None`: the table is not installed, or is of a program without them.
@@ -161,7 +156,7 @@ pub fn test_packets(text: &str) -> Result<[Option<TestPacketCounters>; 2], Count
 }
 
 /// The counters of one family's table.
-fn of_family(counters: &[PrintedCounter], family: Family) -> Result<Option<ChainCounters>, CountersError> {
+fn of_family(counters: &[PrintedCounter], family: Family) -> Option<ChainCounters> {
     let of = match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
@@ -169,12 +164,10 @@ fn of_family(counters: &[PrintedCounter], family: Family) -> Result<Option<Chain
     let ours: Vec<&PrintedCounter> =
         counters.iter().filter(|counter| counter.table == TABLE && counter.family == of).collect();
     if ours.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let value = |counter: ChainCounter| {
-        let name = counter.label();
-        let found = ours.iter().find(|counter| counter.name == name);
-        found.map(|counter| counter.packets).ok_or(CountersError::Missing { family, name })
-    };
-    ChainCounters::try_of(value).map(Some)
+    Some(ChainCounters::of(|wanted| {
+        let found = ours.iter().find(|counter| counter.name == wanted.label());
+        found.map_or(0, |counter| counter.packets)
+    }))
 }

@@ -32,14 +32,19 @@ pub(super) struct Words {
 /// A SYN that opens a connection. Bits of ECN may be set (RFC 3168 section 6.1.1).
 const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
+/// How many packets a second are dropped instead of answered when the budget is used up, as a multiple of it. TCP sends them again,
+/// so a flow is delayed and does not break. More is a flood: a flow would wait so long that an answer serves its client better.
+const DROPPED: u32 = 3;
+
 /// The chains that packets go through, without the hops.
-const CHAINS: [&str; 9] = [
+const CHAINS: [&str; 10] = [
     "lookup_wildcard",
     "lookup_address",
     "lookup_error",
     "owned",
     "unowned",
     "returned",
+    "over_budget",
     "next_member",
     "test_start",
     "test_arrival",
@@ -116,17 +121,19 @@ fn chains<A: Display + Ord>(
         BelievedSources::Device => format!("iifname \"{}\"", rules.device),
     };
     let counted = |counter: ChainCounter| format!("counter name {}", counter.label());
-    let [forwarded, started, accepted, returned_here, over_budget, not_started, foreign_mark, expired] = [
-        ChainCounter::Forwarded,
-        ChainCounter::Started,
-        ChainCounter::Accepted,
-        ChainCounter::Returned,
-        ChainCounter::OverBudget,
-        ChainCounter::NotStarted,
-        ChainCounter::ForeignMark,
-        ChainCounter::Expired,
-    ]
-    .map(counted);
+    let [forwarded, started, accepted, returned_here, over_budget, flood, not_started, foreign_mark, expired] =
+        [
+            ChainCounter::Forwarded,
+            ChainCounter::Started,
+            ChainCounter::Accepted,
+            ChainCounter::Returned,
+            ChainCounter::OverBudget,
+            ChainCounter::Flood,
+            ChainCounter::NotStarted,
+            ChainCounter::ForeignMark,
+            ChainCounter::Expired,
+        ]
+        .map(counted);
     let is_marked = format!("{table} dscp >= {LAST_HOP}");
     let clear = format!("{table} dscp set 0");
 
@@ -200,12 +207,14 @@ fn chains<A: Display + Ord>(
         unowned.push(format!("{believed} {is_marked} goto returned"));
     }
     unowned.push(format!("{is_marked} {foreign_mark}"));
+    let mut beyond_budget = Vec::new();
     match (&own.next, rules.forwarding) {
         (Some(next), ForwardingSwitch::On) => {
+            let limit = |rate: u32| format!("limit rate over {rate}/second burst {rate} packets");
             let budget = rules.budget.get();
-            let burst = (budget / 2).max(1);
-            unowned
-                .push(format!("limit rate over {budget}/second burst {burst} packets {over_budget} accept"));
+            unowned.push(format!("{} goto over_budget", limit(budget)));
+            let dropped = limit(budget.saturating_mul(DROPPED));
+            beyond_budget = vec![format!("{dropped} {flood} accept"), format!("{over_budget} drop")];
             unowned.push(format!("{started} goto hop{}", next.ring.first_mark()));
         }
         (Some(_), ForwardingSwitch::Off) | (None, ForwardingSwitch::On | ForwardingSwitch::Off) => {
@@ -219,6 +228,7 @@ fn chains<A: Display + Ord>(
         ("owned", owned),
         ("unowned", unowned),
         ("returned", returned),
+        ("over_budget", beyond_budget),
         ("next_member", next_member),
         ("test_start", test_start),
         ("test_arrival", test_arrival),

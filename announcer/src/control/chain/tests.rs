@@ -147,7 +147,8 @@ fn a_ring_of_both_families_is_printed() {
           started          0     0  of these, the way along the ring began here
           accepted         0     0  came marked, and have a socket here
           returned         0     0  ended their way without a socket: this host's stack answered
-          over budget      7     7  not forwarded because of `budget`
+          over budget      7     7  dropped because of `budget`: TCP sends them again
+          flood            0     0  far over `budget`: this host's stack answered
           not started      0     0  not forwarded: switched off, or nobody is next
           foreign mark     0     0  have a mark, and are from no member
           expired          0     0  went round until their TTL ended: a member is not believed
@@ -202,7 +203,8 @@ fn what_does_not_work_is_printed() {
                   started          0  of these, the way along the ring began here
                   accepted         0  came marked, and have a socket here
                   returned         0  ended their way without a socket: this host's stack answered
-                  over budget      7  not forwarded because of `budget`
+                  over budget      7  dropped because of `budget`: TCP sends them again
+                  flood            0  far over `budget`: this host's stack answered
                   not started      0  not forwarded: switched off, or nobody is next
                   foreign mark     0  have a mark, and are from no member
                   expired          0  went round until their TTL ended: a member is not believed
@@ -225,7 +227,8 @@ fn what_does_not_work_is_printed() {
                   started          0  of these, the way along the ring began here
                   accepted         0  came marked, and have a socket here
                   returned         0  ended their way without a socket: this host's stack answered
-                  over budget      7  not forwarded because of `budget`
+                  over budget      7  dropped because of `budget`: TCP sends them again
+                  flood            0  far over `budget`: this host's stack answered
                   not started      0  not forwarded: switched off, or nobody is next
                   foreign mark     0  have a mark, and are from no member
                   expired          0  went round until their TTL ended: a member is not believed"#]],

@@ -118,23 +118,26 @@ impl Network {
 
 /// The source for a session: the kernel's choice, or another address of the interface if that is a VIP or temporary. A deprecated
 /// address comes last, and an address in the subnet of the next host comes before the others. `host` is the next host on the way to
-/// the peer. If the choice has a limited lifetime, a permanent address in that subnet replaces it: a router advertisement gives the
-/// host such an address at any time, and the router has the configured one in its configuration.
+/// the peer. If the choice has a limited lifetime, a configured address replaces it, in the subnet of the next host or, as the next host
+/// may have a link-local address alone, in that of the choice: a router advertisement gives the host such an address at any time, and
+/// the router has the configured one in its configuration.
 pub fn source(choice: IpAddr, host: IpAddr, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let chosen = ours.iter().find(|ours| ours.ip == choice);
     let is_temporary = chosen.is_some_and(|chosen| chosen.temporary);
-    let will_expire = chosen.is_some_and(|chosen| chosen.expires);
+    let expires = chosen.is_some_and(|chosen| chosen.expires);
     let fits = |ours: &&Address| ours.ip.is_ipv4() == choice.is_ipv4();
-    let best = candidates(ours, vips)
-        .filter(fits)
-        .min_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host), !ours.is_configured()));
+    let mut candidates: Vec<&Address> = candidates(ours, vips).filter(fits).collect();
+    candidates.sort_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host), !ours.is_configured()));
     if vips.contains(&choice) || is_temporary {
-        return best.map(|ours| ours.ip);
+        return candidates.first().map(|ours| ours.ip);
     }
-    let configured = best.filter(|best| {
-        will_expire && best.is_configured() && best.fitness == Fitness::Lasting && best.is_on_link_with(host)
-    });
-    Some(configured.map_or(choice, |best| best.ip))
+    let replaces = |ours: &&&Address| {
+        ours.is_configured()
+            && ours.fitness == Fitness::Lasting
+            && (ours.is_on_link_with(host) || ours.is_on_link_with(choice))
+    };
+    let configured = candidates.iter().find(replaces).filter(|_| expires);
+    Some(configured.map_or(choice, |ours| ours.ip))
 }
 
 /// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, otherwise the one that was advertised before, otherwise

@@ -63,6 +63,11 @@ fn a_configured_address_goes_before_one_from_a_router_advertisement() {
     assert_eq!(source(limited, host, &addresses).as_deref(), Some(configured));
     assert_eq!(source(configured, host, &addresses).as_deref(), Some(configured));
     assert_eq!(source("2001:db8::80", host, &addresses).as_deref(), Some(configured));
+    assert_eq!(
+        source(limited, "fe80::ff", &addresses).as_deref(),
+        Some(configured),
+        "the router of a far peer"
+    );
     let next_hop = |before: Option<&str>, ours: &[Address]| {
         let before = before.map(|ip| ip.parse().unwrap());
         next_hop_v6(ip("fe80::1"), before, ours, &vip).map(|ip| ip.to_string())
@@ -70,7 +75,7 @@ fn a_configured_address_goes_before_one_from_a_router_advertisement() {
     assert_eq!(next_hop(None, &addresses).as_deref(), Some(configured));
     assert_eq!(next_hop(Some(limited), &addresses).as_deref(), Some(limited), "what was advertised stays");
     // Without a configured address in the router's subnet, the kernel's choice stays.
-    assert_eq!(source(limited, "2001:db8:2::ff", &addresses).as_deref(), Some(limited));
+    assert_eq!(source(limited, "fe80::ff", &[addresses[0], addresses[2]]).as_deref(), Some(limited));
     assert_eq!(source(limited, host, &addresses[..1]).as_deref(), Some(limited));
     addresses[1].fitness = Fitness::Deprecated;
     assert_eq!(source(limited, host, &addresses).as_deref(), Some(limited));

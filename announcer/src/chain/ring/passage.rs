@@ -68,10 +68,11 @@ pub fn start_wait(
     }
 }
 
-/// Whether every member was heard, or has had 3 heartbeats to be heard. Before that a daemon that starts replaces no rules: those that a
-/// former process has left are better than a ring without the others.
+/// Whether every member was heard, or has had its time to be heard. Before that a daemon that starts replaces no rules: those that a
+/// former process has left are better than a ring without the others. One that a reload has added is in no ring before it is heard, so it
+/// is not waited for: meanwhile another member may die.
 pub fn settled(others: &BTreeMap<IpAddr, MemberObservation>) -> bool {
-    others.values().all(|observed| !observed.awaited)
+    others.values().all(|observed| observed.added || !observed.awaited)
 }
 
 /// Whether a host whose rules were just installed may say so, after which the others take it into their rings. Its own ring must have

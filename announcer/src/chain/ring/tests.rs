@@ -190,6 +190,21 @@ fn more_than_32_members_of_a_list_are_not_used() {
     assert_eq!(Ring::new(&list, &own(40), &others).v4, None, "we are not in the list");
 }
 
+/// A capital letter: it is awaited.
+#[test]
+fn a_ring_is_not_made_before_those_that_can_be_in_it_are_heard() {
+    let now = Instant::now();
+    for (others, want) in
+        [("", true), ("+du", true), ("+U", false), ("?S", false), ("+N", true), ("dnN", true), ("NU", false)]
+    {
+        let (_, _, mut world) = world(&others.to_lowercase(), now);
+        for (observed, letter) in world.values_mut().zip(others.chars()) {
+            observed.awaited = letter.is_uppercase();
+        }
+        assert_eq!(settled(&world), want, "{others}");
+    }
+}
+
 #[test]
 fn a_host_that_starts_waits_for_every_member_that_lives() {
     let now = Instant::now();

@@ -352,7 +352,9 @@ impl ChainKeeper {
         let members = capacity::members(&place.others, &self.report, chain.heartbeat);
         let step = self.capacity.step(place.own, &members, &vips, config, now);
         self.capacity.publish(&members, &vips, config, now, &channels.enough_others);
-        let few = if settled { capacity::few(place.own, &members, &vips, config, now) } else { None };
+        let all_heard = observations.values().all(|observed| !observed.awaited);
+        let few =
+            if settled && all_heard { capacity::few(place.own, &members, &vips, config, now) } else { None };
         let content = HeartbeatContent {
             facts,
             test_packets,

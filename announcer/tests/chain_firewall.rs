@@ -20,6 +20,7 @@ use announcer::chain::heartbeat::{
     Facts, Families, HeartbeatDropReason, Keys, ListDigest, MemberPresence, NextHops,
 };
 use announcer::chain::io::{self as heartbeats, HeartbeatContent, HeartbeatSettings, test_packets};
+use announcer::chain::io::neighbours::AskedNeighbour;
 use announcer::chain::member::MemberState;
 use announcer::chain::rules::counters::{self, ChainCounters, TestPacketCounters};
 use announcer::chain::rules::others::dropping_chains;
@@ -269,7 +270,7 @@ impl Heard {
                 port: 9181,
                 interval: Duration::from_millis(50),
                 keys: Keys::parse(key).unwrap(),
-                neighbours: [(other, (interface, other))].into(),
+                neighbours: [(other, AskedNeighbour { interface, address: other, fixed: None })].into(),
             };
             let facts = Facts {
                 interval: Duration::from_millis(50),

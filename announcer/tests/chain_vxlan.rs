@@ -16,14 +16,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use announcer::chain::io::neighbours::Neighbours;
+use announcer::chain::io::neighbours::{AskedNeighbour, Neighbours};
 use announcer::chain::io::test_packets;
 use announcer::chain::io::vxlan::{self, VxlanSettings};
 use announcer::chain::rules::counters::{self, TestPacketCounters};
 use announcer::chain::rules::{
     BelievedSources, FamilyRules, ForwardingSwitch, ListenOn, NextMember, RingLength, RuleSet, install,
 };
-use announcer::chain::segment::{VXLAN_DEVICE, VXLAN_MTU, link_local, next_hop_v4};
+use announcer::chain::segment::{VXLAN_DEVICE, VXLAN_MTU, ethernet, link_local, next_hop_v4};
 use segment::{LARGE_BUDGET, Namespace, PORT, QUIET, VIP_V4, VIP_V6, VIPS};
 use until::until;
 
@@ -133,11 +133,26 @@ impl Site {
         self.frontends[frontend].feed("ip", &words, "").unwrap()
     }
 
-    /// Whether the kernel of the other frontend answers.
+    /// Whether the kernel of the other frontend answers. It is asked twice, and the second question begins before the first one has ended.
     fn ask(&self, frontend: usize, index: u32) -> bool {
-        let address = link_local(self.member(1 - frontend)).into();
-        self.frontends[frontend]
-            .run(move || block_on(async move { Neighbours::open().unwrap().ask(index, address).await }))
+        let member = self.member(1 - frontend);
+        let neighbour = AskedNeighbour {
+            interface: index,
+            address: link_local(member).into(),
+            fixed: Some(ethernet(member)),
+        };
+        self.frontends[frontend].run(move || {
+            block_on(async move {
+                let neighbours = Neighbours::open().unwrap();
+                let second = async {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    neighbours.ask(neighbour).await
+                };
+                let (first, second) = tokio::join!(neighbours.ask(neighbour), second);
+                assert!(first || !second, "the second one was answered, the first was not");
+                second
+            })
+        })
     }
 
     /// The entries of the neighbour table, and how many of them are fixed.

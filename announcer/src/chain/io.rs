@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
+use self::neighbours::AskedNeighbour;
 use crate::chain::contact::ContactReport;
 use crate::chain::guard::{CapacityNeed, SaidVips};
 use crate::chain::heartbeat::{
@@ -166,8 +167,8 @@ pub struct HeartbeatSettings {
     pub interval: Duration,
     /// The keys.
     pub keys: Keys,
-    /// Where the kernel of a member is asked: the index of an interface, and the address of each member on it.
-    pub neighbours: BTreeMap<IpAddr, (u32, IpAddr)>,
+    /// Where the kernel of a member is asked.
+    pub neighbours: BTreeMap<IpAddr, AskedNeighbour>,
 }
 
 /// What our heartbeats say.

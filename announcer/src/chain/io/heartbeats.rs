@@ -291,11 +291,10 @@ impl Heartbeats {
                 && let (Some(neighbours), Some(place)) =
                     (&self.neighbours, self.settings.neighbours.get(address))
             {
-                let (neighbours, (interface, place), answered) =
-                    (neighbours.clone(), *place, self.answered.clone());
+                let (neighbours, place, answered) = (neighbours.clone(), *place, self.answered.clone());
                 let member = *address;
                 tokio::task::spawn_local(async move {
-                    let has_answered = neighbours.ask(interface, place).await;
+                    let has_answered = neighbours.ask(place).await;
                     let _ = answered.send((member, has_answered)); // the loop may have ended
                 });
             }

@@ -28,6 +28,17 @@ const LOOKS: [Duration; 5] = [
 /// The most that one request may take. The kernel answers at once.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// A neighbour whose kernel is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedNeighbour {
+    /// The index of the interface.
+    pub interface: u32,
+    /// Its address there.
+    pub address: IpAddr,
+    /// The Ethernet address of a fixed neighbour (NUD_PERMANENT), as on a VXLAN.
+    pub fixed: Option<[u8; 6]>,
+}
+
 /// A connection to the kernel. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Neighbours {
@@ -52,10 +63,10 @@ impl Neighbours {
     }
 
     /// Lets the kernel probe a neighbour by ARP or ND (one unicast probe; RFC 4861 §7.3.3), and says whether it has answered within
-    /// 0.1 s. A fixed neighbour (NUD_PERMANENT), as on a VXLAN, is fixed again afterwards: otherwise the kernel would forget its Ethernet
-    /// address when it does not answer, and could not find it again where there is no multicast.
-    pub async fn ask(&self, interface: u32, address: IpAddr) -> bool {
-        let fixed = self.fixed(interface, address).await;
+    /// 0.1 s. A fixed neighbour is fixed again afterwards: otherwise the kernel would forget its Ethernet address when it does not answer,
+    /// and could not find it again where there is no multicast.
+    pub async fn ask(&self, neighbour: AskedNeighbour) -> bool {
+        let AskedNeighbour { interface, address, fixed } = neighbour;
         let answered = self.probe(interface, address).await;
         if let Some(ethernet) = fixed {
             let neighbour = self.handle.neighbours().add(interface, address).link_layer_address(&ethernet);
@@ -66,15 +77,6 @@ impl Neighbours {
             }
         }
         answered
-    }
-
-    /// The Ethernet address of a fixed neighbour.
-    async fn fixed(&self, interface: u32, address: IpAddr) -> Option<[u8; 6]> {
-        let entries = self.entries(address.is_ipv4()).await.ok()?;
-        let mut fixed = entries.iter().filter(|entry| {
-            entry.header.ifindex == interface && entry.header.state == NeighbourState::Permanent
-        });
-        fixed.find_map(|entry| ethernet(entry).filter(|(of, _)| *of == address)).map(|(_, octets)| octets)
     }
 
     async fn probe(&self, interface: u32, address: IpAddr) -> bool {

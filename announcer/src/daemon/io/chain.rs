@@ -37,11 +37,12 @@ use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
     HeartbeatOrder, HeartbeatReport, HeartbeatSettings,
 };
+use crate::chain::io::neighbours::AskedNeighbour;
 use crate::chain::plan;
 use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
 };
-use crate::chain::segment::link_local;
+use crate::chain::segment::{ethernet, link_local};
 use crate::chain::status::{ChainStatus, MemberStatus, OffOrder, member_status};
 use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
 use crate::director::standing::{NotAnnouncedReason, Standing};
@@ -158,7 +159,7 @@ struct ComparedSettings {
     others: Vec<IpAddr>,
     port: u16,
     interval: Duration,
-    neighbours: BTreeMap<IpAddr, (u32, IpAddr)>,
+    neighbours: BTreeMap<IpAddr, AskedNeighbour>,
     keys: u64,
 }
 
@@ -456,14 +457,15 @@ impl ChainKeeper {
 
     /// Starts the loop of the heartbeats, or tells it what has changed.
     fn exchange(&mut self, chain: &ChainConfig, place: &Place, keys: Keys, channels: &ChainChannels) {
-        let neighbours: BTreeMap<IpAddr, (u32, IpAddr)> = place
-            .others
-            .iter()
-            .map(|member| {
-                let address = if chain.vxlan.is_some() { link_local(*member).into() } else { *member };
-                (*member, (place.index, address))
-            })
-            .collect();
+        let neighbour = |member: &IpAddr| {
+            // The entries of a VXLAN are fixed. What the table says is not asked: during another question the entry is not fixed.
+            let (address, fixed) = match chain.vxlan {
+                Some(_) => (link_local(*member).into(), Some(ethernet(*member))),
+                None => (*member, None),
+            };
+            (*member, AskedNeighbour { interface: place.index, address, fixed })
+        };
+        let neighbours: BTreeMap<IpAddr, AskedNeighbour> = place.others.iter().map(neighbour).collect();
         let compared = ComparedSettings {
             own: place.own,
             others: place.others.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
 //! the chain (`chain`), tunnels (`tunnel`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper
-//! (`lock`). `doctor` looks at the whole host.
+//! (`lock`). `doctor` looks at the whole host, and at its sockets by `sock_diag`.
 
 pub mod announcer;
 pub mod chain;
@@ -13,6 +13,7 @@ pub mod http;
 pub mod lock;
 pub mod persist;
 pub mod regular;
+pub mod sock_diag;
 pub mod store;
 pub mod sysctl;
 pub mod tunnel;

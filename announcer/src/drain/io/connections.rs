@@ -9,12 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use dsr_setup::io::sock_diag;
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6};
 use tokio::time::sleep;
 
 use crate::drain::connections::{
@@ -25,8 +23,6 @@ use crate::drain::connections::{
 const EVERY: Duration = Duration::from_millis(500);
 /// `INET_DIAG_REQ_BYTECODE` of linux/inet_diag.h.
 const BYTECODE: u16 = 1;
-/// The size of the largest part of a dump, in octets.
-const PART: usize = 32 << 10;
 /// Where `tcpi_last_data_recv` and `tcpi_last_ack_recv` are in `tcp_info` of linux/tcp.h: milliseconds, 4 octets each.
 const LAST_DATA: usize = 52;
 const LAST_ACKNOWLEDGEMENT: usize = 56;
@@ -43,14 +39,14 @@ const STATES: StateFlags = StateFlags::ESTABLISHED
 /// # Errors
 /// When the kernel does not answer, for example because it has no `tcp_diag`.
 pub fn visit(vips: &[IpAddr], found: &mut impl FnMut(VipConnection)) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
+    let socket = sock_diag::open()?;
+    let mut found = |socket: &InetResponse| connection(socket).into_iter().for_each(&mut *found);
     for vips in vips.chunks(MOST_FILTERED) {
         if vips.iter().any(IpAddr::is_ipv4) {
-            dump(&socket, AF_INET, vips, found)?;
+            sock_diag::dump(&socket, &request(AF_INET, vips), &mut found)?;
         }
         // IPv6 sockets may serve IPv4 too.
-        match dump(&socket, AF_INET6, vips, found) {
+        match sock_diag::dump(&socket, &request(AF_INET6, vips), &mut found) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // a host without IPv6
             other => other?,
         }
@@ -58,54 +54,9 @@ pub fn visit(vips: &[IpAddr], found: &mut impl FnMut(VipConnection)) -> io::Resu
     Ok(())
 }
 
-fn dump(
-    socket: &Socket,
-    family: u8,
-    vips: &[IpAddr],
-    found: &mut impl FnMut(VipConnection),
-) -> io::Result<()> {
-    socket.send(&request(family, vips), 0)?;
-    let mut part = Vec::with_capacity(PART);
-    loop {
-        part.clear();
-        socket.recv(&mut part, 0)?;
-        let mut rest = part.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
-            rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
-            let code = match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
-                    connection(&socket).into_iter().for_each(&mut *found);
-                    continue;
-                }
-                NetlinkPayload::Done(done) => done.code,
-                NetlinkPayload::Error(error) => error.raw_code(),
-                NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | NetlinkPayload::InnerMessage(_) | _ => {
-                    continue;
-                }
-            };
-            return match code {
-                0 => Ok(()),
-                code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-            };
-        }
-    }
-}
-
 /// A request for the connections of these VIPs, with the kernel's filter as its only attribute.
 fn request(family: u8, vips: &[IpAddr]) -> Vec<u8> {
-    let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::INFO,
-        states: STATES,
-        socket_id: any,
-    }));
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut octets = vec![0; message.buffer_len()];
-    message.serialize(&mut octets);
+    let mut octets = sock_diag::request(family, STATES, ExtensionFlags::INFO);
     let code = filter(vips);
     octets.extend(u16::try_from(4 + code.len()).unwrap_or(u16::MAX).to_ne_bytes());
     octets.extend(BYTECODE.to_ne_bytes());

@@ -1,20 +1,15 @@
-//! Lists the TCP sockets that listen, with their queues, by sock_diag(7), as `ss -ltn` does.
+//! Lists the TCP sockets that listen, with their queues, as `ss -ltn` does.
 //!
-//! Touches netlink (NETLINK_SOCK_DIAG), and needs no privilege. Blocks only for as long as the kernel needs to answer.
+//! Touches netlink by [`sock_diag`], and needs no privilege. Blocks only for as long as the kernel needs to answer.
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6};
 
 use crate::doctor::observations::{ListeningSocket, Seen, Unseen};
-
-/// The size of the largest part of a dump, in octets.
-const PART: usize = 32 << 10;
+use crate::io::sock_diag;
 
 /// The sockets that listen.
 pub(super) fn listeners() -> Seen<Vec<ListeningSocket>> {
@@ -33,47 +28,8 @@ pub(super) fn listeners() -> Seen<Vec<ListeningSocket>> {
 }
 
 fn dump(family: u8, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::LISTEN,
-        socket_id: any,
-    }));
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut request = vec![0; message.buffer_len()];
-    message.serialize(&mut request);
-    socket.send(&request, 0)?;
-    let mut part = Vec::with_capacity(PART);
-    loop {
-        part.clear();
-        socket.recv(&mut part, 0)?;
-        let mut rest = part.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = (message.header.length as usize).max(1).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-            let code = match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
-                    found.push(listener(&socket));
-                    continue;
-                }
-                NetlinkPayload::Done(done) => done.code,
-                NetlinkPayload::Error(error) => error.raw_code(),
-                NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | NetlinkPayload::InnerMessage(_) | _ => {
-                    continue;
-                }
-            };
-            return match code {
-                0 => Ok(()),
-                code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-            };
-        }
-    }
+    let request = sock_diag::request(family, StateFlags::LISTEN, ExtensionFlags::empty());
+    sock_diag::dump(&sock_diag::open()?, &request, &mut |socket| found.push(listener(socket)))
 }
 
 fn listener(socket: &InetResponse) -> ListeningSocket {

@@ -11,6 +11,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use dsr_setup::io::sock_diag;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
@@ -240,19 +241,11 @@ impl Diag {
     }
 }
 
-/// The messages of one datagram, each aligned to four octets.
+/// The messages of one datagram.
 pub(super) fn messages(
-    mut octets: &[u8],
+    octets: &[u8],
 ) -> impl Iterator<Item = Result<NetlinkMessage<SockDiagMessage>, DiagError>> {
-    std::iter::from_fn(move || {
-        if octets.is_empty() {
-            return None;
-        }
-        let message = NetlinkMessage::deserialize(octets);
-        let length = message.as_ref().map_or(octets.len(), |message| message.header.length as usize);
-        octets = octets.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message.map_err(|_| DiagError::Garbled))
-    })
+    sock_diag::messages(octets).map(|message| message.map_err(|_| DiagError::Garbled))
 }
 
 /// The listener that an answer describes; `None`: none that the probes could meet.

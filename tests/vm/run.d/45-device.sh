@@ -1,0 +1,142 @@
+# `dsr-setup --device` on a dummy and on a VRF, with real packets: what `check` says, what `apply` changes, what `watch` repairs, and that
+# `remove` restores every value exactly.
+set -x
+modprobe -a dummy vrf
+setup() { # ARG…
+	frontend /vm/project/target/lab/bin/dsr-setup --state-dir /tmp/state "$@"
+}
+vips='192.0.2.80 2001:db8::80'
+
+# Two hosts in one network. `client` reaches the VIPs by the address of `frontend`, as by a router.
+client() { ip netns exec client "$@"; }
+frontend() { ip netns exec frontend "$@"; }
+ip netns add client
+ip netns add frontend
+ip link add eth0 netns client type veth peer name eth0 netns frontend
+for host in client frontend; do
+	ip netns exec $host ip link set lo up
+	ip netns exec $host ip link set eth0 up
+done
+client ip address add 10.0.0.1/24 dev eth0
+client ip address add 2001:db8:1::1/64 dev eth0 nodad
+client ip route add 192.0.2.80 via 10.0.0.2
+client ip route add 2001:db8::80 via 2001:db8:1::2
+frontend ip address add 10.0.0.2/24 dev eth0
+frontend ip address add 2001:db8:1::2/64 dev eth0 nodad
+frontend ip link add vip0 type dummy
+frontend ip link set vip0 up
+frontend ip link add red type vrf table 100
+frontend ip link set red up
+# A server without an address serves in every VRF.
+frontend sysctl -qw net.ipv4.tcp_l3mdev_accept=1
+cat >/tmp/nginx.conf <<'NGINX'
+pid /tmp/nginx.pid;
+events {}
+http { server { listen 80; listen [::]:80; return 200 "ok\n"; } }
+NGINX
+frontend nginx -c /tmp/nginx.conf
+
+state() { # what `remove` has to restore
+	frontend sh -c 'ip -o link show; ip -o address show; ip route show table all; ip -6 route show table all
+		grep . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/arp_* /proc/sys/net/ipv4/conf/*/accept_local; nft list ruleset' |
+		sed 's/ qdisc [a-z]* / /; s/expires [0-9]*sec//' | grep -v 'fe80:\|ff00:'
+}
+answers() { # whether both VIPs answer
+	client curl --silent --show-error --max-time 20 --output /dev/null http://192.0.2.80/ &&
+		client curl --silent --show-error --max-time 20 --output /dev/null 'http://[2001:db8::80]/'
+}
+code() { # COMMAND…: its exit code
+	"$@" >&2 && echo 0 || echo $?
+}
+arp_answers() { # whether this host answers an ARP request for the VIP
+	client ip neighbour flush dev eth0
+	client ip route replace 192.0.2.80 dev eth0
+	client curl --silent --max-time 10 --output /dev/null http://192.0.2.80/ || :
+	client ip route replace 192.0.2.80 via 10.0.0.2
+	client ip neighbour show 192.0.2.80 dev eth0 | grep lladdr
+}
+
+try() { # DEVICE
+	before=$(state)
+	[ "$(code setup plan --device "$1" $vips)" = 1 ]
+	setup check --device "$1" $vips >/tmp/check || [ $? = 1 ]
+	grep -q "^192.0.2.80/32 is not on $1$" /tmp/check
+	grep -q "^2001:db8::80/128 is not on $1$" /tmp/check
+	[ "$(code answers)" != 0 ]
+
+	setup apply --device "$1" $vips >/tmp/apply
+	cat /tmp/apply
+	grep -q "^add 192.0.2.80/32 to $1$" /tmp/apply
+	[ -z "$(setup apply --device "$1" $vips)" ]
+	setup check --device "$1" $vips
+	answers
+	[ "$(code arp_answers)" != 0 ]
+	# Not on lo, and named there.
+	[ "$(code setup check $vips)" = 1 ]
+
+	# `check` names what has drifted, and `apply` repairs it.
+	frontend ip address delete 192.0.2.80/32 dev "$1"
+	frontend ip address delete 2001:db8::80/128 dev "$1"
+	frontend sysctl -qw net.ipv4.conf.all.arp_ignore=0
+	setup check --device "$1" $vips >/tmp/check || [ $? = 1 ]
+	cat /tmp/check
+	[ "$(wc -l </tmp/check)" = 3 ]
+	setup apply --device "$1" $vips
+	setup check --device "$1" $vips
+	answers
+
+	# `watch` repairs it by itself.
+	setup watch --device "$1" $vips 2>/tmp/watch &
+	watch=$!
+	waited grep -q "keeps 2 VIPs on $1" /tmp/watch
+	frontend ip address delete 192.0.2.80/32 dev "$1"
+	frontend ip link set "$1" down
+	waited setup check --device "$1" $vips
+	answers
+	# `remove` is refused while it keeps them.
+	[ "$(code setup remove --device "$1" --socket /nonexistent)" = 1 ]
+	kill "$(frontend pidof dsr-setup)"
+	wait $watch
+	cat /tmp/watch
+
+	setup remove --device "$1" --socket /nonexistent
+	[ "$(state)" = "$before" ]
+	[ -z "$(setup remove --device "$1" --socket /nonexistent)" ]
+}
+waited() { # COMMAND…: whether it succeeds within a minute
+	for _ in $(seq 60); do
+		if "$@"; then
+			return
+		fi
+		sleep 1
+	done
+	return 1
+}
+
+# With the kernel's defaults, this host answers ARP for a VIP on the dummy. `try` shows that it does not after `apply`.
+frontend ip address add 192.0.2.80/32 dev vip0
+arp_answers
+frontend ip address delete 192.0.2.80/32 dev vip0
+
+for strict in 0 1; do
+	# Values of the host's own, and those of an interface that answers whatever `all` is.
+	frontend sysctl -qw net.ipv4.conf.all.arp_announce=$strict net.ipv4.conf.eth0.arp_ignore=$((strict * 3)) \
+		net.ipv4.conf.eth0.rp_filter=$strict
+	try vip0
+done
+
+# In a VRF, packets arrive by its port. Requests of this host itself need accept_local there.
+frontend ip link set eth0 master red
+frontend ip address replace 2001:db8:1::2/64 dev eth0 nodad # the kernel removes IPv6 addresses from a new port
+try red
+grep -q '^set net.ipv4.conf.eth0.accept_local = 1 (was 0)$' /tmp/apply
+
+# What cannot have VIPs is named.
+setup check --device eth0 $vips 2>/tmp/said || [ $? = 2 ]
+cat /tmp/said
+grep -q 'eth0. is no loopback, no dummy and no VRF' /tmp/said
+setup check --device vip1 $vips 2>/tmp/said || [ $? = 2 ]
+grep -q 'this host has no interface .vip1' /tmp/said
+ip netns pids frontend | xargs -r kill
+ip netns delete client
+ip netns delete frontend

@@ -17,13 +17,13 @@ use clap::{Args, Parser, Subcommand};
 pub use self::failure::Failure;
 use self::order::Order;
 use self::source::VipSource;
+use self::tunnel::TunnelOptions;
 use crate::STATE_DIR;
 use crate::config;
 use crate::io::lock::{self, Role};
 use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::report::Report;
-use crate::tunnel::TunnelKind;
 
 /// Sets up a frontend for VIPs whose packets a router or a director sends to it directly (DSR): the VIPs on lo, and ARP settings
 /// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). Where it is needed, also rp_filter = 2, so that
@@ -52,7 +52,7 @@ enum Command {
     ///
     /// The exit code is also 1 if another program has put a VIP on this host in a way that harms. A configuration without a VIP is
     /// allowed: then there are no steps.
-    Plan(Plan),
+    Plan(Compare),
 
     /// Do these steps, and print each when it is done; print nothing if there are none
     ///
@@ -69,12 +69,12 @@ enum Command {
 
     /// Repair what has drifted, at once and until it is stopped, and print each repair on standard error
     ///
-    /// VIPs that another program removes or changes are put back within milliseconds, settings within two seconds. It removes nothing,
-    /// also when it ends. SIGHUP lets it read the configuration again. The unit dsr-setup-watch.service runs it.
+    /// VIPs that another program removes or changes are put back within milliseconds, settings and the tunnels of `--tunnel` within two
+    /// seconds. It removes nothing, also when it ends. SIGHUP lets it read the configuration again. The unit dsr-setup-watch.service runs it.
     ///
     /// While announcer runs, announcer keeps the VIPs, and only the settings are repaired. After `systemctl stop announcer`, what
     /// announcer has removed is not put back; after a crash it is, if the configuration names it.
-    Watch(VipSource),
+    Watch(Watch),
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
@@ -108,19 +108,12 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Plan {
-    #[command(flatten)]
-    compare: Compare,
-
-    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
-    #[arg(long = "tunnel", value_name = "KIND", value_enum, conflicts_with = "json")]
-    tunnels: Vec<TunnelKind>,
-}
-
-#[derive(Debug, Args)]
 struct Compare {
     #[command(flatten)]
     source: VipSource,
+
+    #[command(flatten)]
+    tunnels: TunnelOptions,
 
     /// Print JSON: the steps, and the warnings
     #[arg(long)]
@@ -132,9 +125,8 @@ struct Apply {
     #[command(flatten)]
     source: VipSource,
 
-    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
-    #[arg(long = "tunnel", value_name = "KIND", value_enum)]
-    tunnels: Vec<TunnelKind>,
+    #[command(flatten)]
+    tunnels: TunnelOptions,
 
     /// Move VIPs of ours from another interface to that of `--device` even while announcer holds them
     #[arg(long)]
@@ -143,6 +135,15 @@ struct Apply {
     /// The control socket of announcer, to ask which VIPs it holds
     #[arg(long, value_name = "SOCKET", default_value = SOCKET)]
     socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Watch {
+    #[command(flatten)]
+    source: VipSource,
+
+    #[command(flatten)]
+    tunnels: TunnelOptions,
 }
 
 #[derive(Debug, Args)]
@@ -186,23 +187,19 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     tokio::spawn(connection);
     let host = host.on(&cli.device).await?;
     match command {
-        Command::Plan(Plan { compare, tunnels }) => {
-            let Some((report, vips)) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
-            let tunnels = tunnel::Tunnels::observe(&host, &tunnels, &vips).await?;
-            let (before, after) = (tunnels.before(), tunnels.after(&vips));
+        Command::Plan(compare) => {
+            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
             if !compare.json {
-                before.iter().for_each(output::line);
                 report.plan().iter().for_each(output::line);
-                after.iter().for_each(output::line);
                 warn(&report);
             }
-            Ok(if before.is_empty() && after.is_empty() { code(&report) } else { ExitCode::FAILURE })
+            Ok(code(&report))
         }
         Command::Check(compare) => {
-            let Some((report, _)) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
             if !compare.json {
                 report.check().iter().for_each(output::line);
-                report.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+                report.all_warnings().for_each(|warning| output::note(format_args!("warning: {warning}")));
             }
             Ok(code(&report))
         }
@@ -210,22 +207,22 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let Some((vips, forwarding)) = apply.source.read()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
-            let report = Report::new(&observed, &vips, steps);
+            let tunnels = apply.tunnels.report(&host, &vips, &steps).await?;
+            let report = Report::new(&observed, &vips, steps, tunnels);
             warn(&report);
             if !apply.force && report.steps.iter().any(|step| matches!(step, Step::RemoveElsewhere { .. })) {
                 refuse_if_held(&report.steps, &apply.socket).await?;
             }
-            let tunnels = tunnel::Tunnels::observe(&host, &apply.tunnels, &vips).await?;
-            tunnel::carry_out(&host, tunnels.before()).await?;
-            let is_refused = !report.refused.is_empty();
+            tunnel::carry_out(&host, &report.tunnels.before).await?;
+            let is_refused = report.all_refused().next().is_some();
             carry_out(&host, report.steps, &report.device).await?;
-            tunnel::carry_out(&host, tunnels.after(&vips)).await?;
+            tunnel::carry_out(&host, &report.tunnels.after).await?;
             Ok(ExitCode::from(u8::from(is_refused)))
         }
-        Command::Watch(source) => {
+        Command::Watch(Watch { source, tunnels }) => {
             let wanted = source.read()?.unwrap_or((BTreeSet::new(), Forwarding::No));
             host::permitted().map_err(Failure::NotPermitted)?;
-            watch::keep(host, wanted, || source.read()).await.map_err(Failure::Watch)?;
+            watch::keep(host, wanted, tunnels.kinds(), || source.read()).await.map_err(Failure::Watch)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
@@ -242,15 +239,16 @@ fn code(report: &Report) -> ExitCode {
 
 impl Compare {
     /// Compares the host with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
-    async fn report(&self, host: &Host) -> Result<Option<(Report, BTreeSet<IpAddr>)>, Failure> {
+    async fn report(&self, host: &Host) -> Result<Option<Report>, Failure> {
         let Some((vips, forwarding)) = self.source.read()? else { return Ok(None) };
         let observed = observe(host).await?;
         let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
-        let report = Report::new(&observed, &vips, steps);
+        let tunnels = self.tunnels.report(host, &vips, &steps).await?;
+        let report = Report::new(&observed, &vips, steps, tunnels);
         if self.json {
             output::line(report.json().map_err(Failure::Json)?);
         }
-        Ok(Some((report, vips)))
+        Ok(Some(report))
     }
 }
 
@@ -281,13 +279,13 @@ impl Remove {
         let removes_all = named.is_empty();
         let desired = if removes_all { DesiredState::Clean } else { DesiredState::Absent(named) };
         let steps = plan(&observed, &desired);
-        if !steps.is_empty() && !self.force {
+        let tunnels = if removes_all { tunnel::undo(host).await? } else { Vec::new() };
+        let has_steps = !steps.is_empty() || !tunnels.is_empty();
+        if has_steps && !self.force {
             refuse_if_held(&steps, &self.socket).await?;
             refuse_if_watched(&observed.lo.device).await?;
         }
-        if removes_all {
-            tunnel::carry_out(host, tunnel::undo(host).await?).await?;
-        }
+        tunnel::carry_out(host, &tunnels).await?;
         carry_out(host, steps, &observed.lo.device).await
     }
 }
@@ -308,7 +306,7 @@ fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
 
 /// Prints the warnings about the host for which there are no steps.
 fn warn(report: &Report) {
-    for warning in report.refused.iter().chain(&report.warnings) {
+    for warning in report.all_refused().chain(report.all_warnings()) {
         output::note(format_args!("warning: {warning}"));
     }
 }

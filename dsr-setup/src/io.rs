@@ -28,7 +28,7 @@ use std::path::Path;
 
 use crate::plan::{ChainRules, Change, HostState, Interface, MarkSupport, Step, Sysctl, is_strict};
 use crate::record::Record;
-use crate::tunnel::{TunnelState, TunnelStep};
+use crate::tunnel::{MssRules, TunnelState, TunnelStep};
 use chain::NftError;
 use device::{Device, DeviceError};
 use store::{Store, StoreError};
@@ -131,9 +131,9 @@ impl Host {
         chain::observe(self.vips.handle()).await
     }
 
-    /// Reads the tunnels.
-    pub async fn observe_tunnels(&self) -> Result<TunnelState, Error> {
-        tunnel::observe(self.vips.handle()).await
+    /// Reads the tunnels. `mss` is what the rules for the MSS are known to be; without it, `nft` is asked.
+    pub async fn observe_tunnels(&self, mss: Option<MssRules>) -> Result<TunnelState, Error> {
+        tunnel::observe(self.vips.handle(), mss).await
     }
 
     /// Executes one step about a tunnel.

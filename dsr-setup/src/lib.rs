@@ -16,7 +16,7 @@
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! persist            pure: the files that keep the VIPs over a reboot          io/persist
-//! tunnel             pure: the tunnels of a director that tunnels             io/tunnel
+//! tunnel             pure: the tunnels of a director that tunnels             io/tunnel, io/watch/tunnels
 //! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
 //! ```
 #![warn(clippy::allow_attributes_without_reason)]

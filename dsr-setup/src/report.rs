@@ -6,6 +6,8 @@
 //! {"schema": 1, "device": "lo", "steps": [{"step": "add 192.0.2.80/32 to lo", "drift": "192.0.2.80/32 is not on lo", "reason": "with …",
 //!   "address": "192.0.2.80/32"}], "refused": [], "warnings": []}
 //! ```
+//!
+//! The steps of tunnels are among `steps`, in the order in which `apply` does all of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,6 +16,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::plan::{HostState, Step};
+use crate::tunnel::{TunnelReport, TunnelStep};
 use crate::warning::{self, Warning};
 
 /// The number of the form of the JSON.
@@ -30,25 +33,43 @@ pub struct Report {
     pub refused: Vec<Warning>,
     /// What else harms this host. No command here corrects it.
     pub warnings: Vec<Warning>,
+    /// The tunnels that are wanted.
+    pub tunnels: TunnelReport,
 }
 
 impl Report {
     /// The report about a host with these steps left, which is to have these VIPs.
     #[must_use]
-    pub fn new(observed: &HostState, vips: &BTreeSet<IpAddr>, steps: Vec<Step>) -> Report {
+    pub fn new(
+        observed: &HostState,
+        vips: &BTreeSet<IpAddr>,
+        steps: Vec<Step>,
+        tunnels: TunnelReport,
+    ) -> Report {
         let record = observed.record_error.clone().map(Warning::Record);
         Report {
             device: observed.lo.device.clone(),
             steps,
             refused: warning::of_foreign(&observed.lo, vips),
             warnings: warning::of_host(&observed.lo, vips).into_iter().chain(record).collect(),
+            tunnels,
         }
     }
 
     /// Whether everything is as it should be, as far as commands here can correct it or another program has to.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.steps.is_empty() && self.refused.is_empty()
+        self.steps.is_empty() && self.refused.is_empty() && self.tunnels.is_good()
+    }
+
+    /// The sentences about what is refused.
+    pub fn all_refused(&self) -> impl Iterator<Item = String> {
+        self.refused.iter().map(Warning::to_string).chain(self.tunnels.refused.iter().cloned())
+    }
+
+    /// The sentences about what else harms.
+    pub fn all_warnings(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(Warning::to_string).chain(self.tunnels.warnings.iter().cloned())
     }
 
     /// The lines of `plan`: the steps with their reasons. A reason is not repeated from line to line.
@@ -64,14 +85,15 @@ impl Report {
             last = reason;
             text
         });
-        lines.collect()
+        let before = self.tunnels.before.iter().map(TunnelStep::to_string);
+        before.chain(lines).chain(self.tunnels.after.iter().map(TunnelStep::to_string)).collect()
     }
 
     /// The sentences of `check`: what has drifted.
     #[must_use]
     pub fn check(&self) -> Vec<String> {
         let drifts = self.steps.iter().map(|step| step.drift(&self.device, "is"));
-        drifts.chain(self.refused.iter().map(Warning::to_string)).collect()
+        drifts.chain(self.refused.iter().map(Warning::to_string)).chain(self.tunnels.check()).collect()
     }
 
     /// The JSON of both.
@@ -79,13 +101,16 @@ impl Report {
     /// # Errors
     /// Never: it has no keys but texts.
     pub fn json(&self) -> Result<String, serde_json::Error> {
-        let text = |all: &[Warning]| all.iter().map(Warning::to_string).collect();
+        let of_tunnels = |steps: &[TunnelStep]| steps.iter().map(json_tunnel).collect::<Vec<_>>();
+        let mut steps = of_tunnels(&self.tunnels.before);
+        steps.extend(self.steps.iter().map(|step| json_step(step, &self.device)));
+        steps.extend(of_tunnels(&self.tunnels.after));
         serde_json::to_string_pretty(&JsonReport {
             schema: SCHEMA,
             device: &self.device,
-            steps: self.steps.iter().map(|step| json_step(step, &self.device)).collect(),
-            refused: text(&self.refused),
-            warnings: text(&self.warnings),
+            steps,
+            refused: self.all_refused().collect(),
+            warnings: self.all_warnings().collect(),
         })
     }
 }
@@ -116,6 +141,11 @@ struct JsonSetting {
     sysctl: String,
     was: i32,
     value: i32,
+}
+
+fn json_tunnel(step: &TunnelStep) -> JsonStep {
+    let (reason, address, setting) = (None, None, None);
+    JsonStep { step: step.to_string(), drift: step.drift("is"), reason, address, setting }
 }
 
 fn json_step(step: &Step, device: &str) -> JsonStep {
@@ -158,6 +188,7 @@ mod tests {
             ],
             refused: vec![Warning::Elsewhere("192.0.2.82/24".parse().unwrap(), "eth0".into())],
             warnings: vec![Warning::NoGlobalAddress],
+            tunnels: TunnelReport::default(),
         }
     }
 

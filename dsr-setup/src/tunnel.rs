@@ -16,6 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+pub use self::report::TunnelReport;
+pub use self::step::TunnelStep;
+
+mod report;
+mod step;
+
 /// A kind of tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum TunnelKind {
@@ -63,6 +69,17 @@ impl TunnelKind {
             TunnelKind::Sit => "sit",
             TunnelKind::Ip6ip6 => "ip6_tunnel",
             TunnelKind::Gre => "ip_gre",
+        }
+    }
+
+    /// The number of the IP protocol of what is in it, as `IFLA_IPTUN_PROTO` has it. A device with 0 takes out every protocol. GRE says
+    /// in each packet what is in it.
+    #[must_use]
+    pub fn protocol(self) -> Option<u8> {
+        match self {
+            TunnelKind::Ipip => Some(4),
+            TunnelKind::Sit | TunnelKind::Ip6ip6 => Some(41),
+            TunnelKind::Gre => None,
         }
     }
 
@@ -136,6 +153,17 @@ pub struct TunnelDevice {
     pub mark: Option<TunnelMark>,
     /// Its own rp_filter.
     pub rp_filter: i32,
+    /// Why packets of the kind do not come out of it, although it is up.
+    pub misfit: Option<Misfit>,
+}
+
+/// Why packets of a kind do not come out of its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// It takes out packets of this IP protocol alone, as another program has set its mode.
+    Mode(u8),
+    /// It takes out packets from this address alone: it is not the kernel's own device.
+    Remote(IpAddr),
 }
 
 /// The rules that limit the MSS.
@@ -160,59 +188,6 @@ pub struct TunnelState {
     pub mtu: u32,
     /// The rules.
     pub mss: MssRules,
-}
-
-/// One step. Its `Display` is the line that `plan` and `apply` print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TunnelStep {
-    /// Make the device. Nothing comes out of it before it is up.
-    Make(TunnelKind),
-    /// Write rp_filter of the device, and note the old value in its alias before. A device that was just made has no known value yet.
-    Filter {
-        /// Whose.
-        kind: TunnelKind,
-        /// Its value, if it is known.
-        was: Option<i32>,
-        /// Its next value.
-        set: i32,
-    },
-    /// Set the device up, and note this in its alias.
-    Raise(TunnelKind),
-    /// Install the rules that limit the MSS.
-    LimitMss(MssLimit),
-    /// Remove them.
-    RemoveMss,
-    /// Set a device down that was set up here.
-    Lower(TunnelKind),
-    /// Write the old rp_filter back.
-    Unfilter {
-        /// Whose.
-        kind: TunnelKind,
-        /// The old value.
-        was: i32,
-    },
-    /// Clear the alias: nothing of ours is left.
-    Release(TunnelKind),
-}
-
-impl fmt::Display for TunnelStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TunnelStep::Make(kind) => write!(f, "make the tunnel device {}", kind.device()),
-            TunnelStep::Filter { kind, was, set } => {
-                write!(f, "set net.ipv4.conf.{}.rp_filter = {set}", kind.device())?;
-                was.map_or(Ok(()), |was| write!(f, " (was {was})"))
-            }
-            TunnelStep::Raise(kind) => write!(f, "set {} up", kind.device()),
-            TunnelStep::LimitMss(limit) => write!(f, "limit the MSS of {limit}"),
-            TunnelStep::RemoveMss => write!(f, "remove the nftables table {TABLE}"),
-            TunnelStep::Lower(kind) => write!(f, "set {} down", kind.device()),
-            TunnelStep::Unfilter { kind, was } => {
-                write!(f, "set net.ipv4.conf.{}.rp_filter = {was}", kind.device())
-            }
-            TunnelStep::Release(kind) => write!(f, "clear the alias of {}", kind.device()),
-        }
-    }
 }
 
 /// The table of the rules that limit the MSS.
@@ -344,27 +319,6 @@ pub fn undo(observed: &TunnelState) -> Vec<TunnelStep> {
         steps.push(TunnelStep::RemoveMss);
     }
     steps
-}
-
-/// Sentences about tunnels for which there is no step.
-#[must_use]
-pub fn warnings(
-    observed: &TunnelState,
-    kinds: &BTreeSet<TunnelKind>,
-    vips: &BTreeSet<IpAddr>,
-) -> Vec<String> {
-    let idle = kinds.iter().filter(|kind| !vips.iter().any(|vip| kind.carries(*vip)));
-    let mut warnings: Vec<String> = idle
-        .map(|kind| format!("no VIP is of the family that `--tunnel {}` carries: leave it out", kind.name()))
-        .collect();
-    let limit = MssLimit::of(kinds, vips, observed.mtu);
-    if let (MssRules::Unreadable(reason), false) = (&observed.mss, limit.0.is_empty()) {
-        warnings.push(format!(
-            "{reason}, so the MSS is not limited: limit it on the director or the routers, {limit}; otherwise the packets of clients \
-             may be too large for the tunnel"
-        ));
-    }
-    warnings
 }
 
 #[cfg(test)]

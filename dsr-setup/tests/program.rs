@@ -791,6 +791,20 @@ fn a_kernel_without_a_kind_of_tunnel_is_named_before_anything_is_changed() {
         assert!(stdout.starts_with(&format!("make the tunnel device {device}\n")), "{stdout}");
         assert!(stdout.ends_with(&format!("set {device} up\n")), "{stdout}");
         assert_eq!(host.remove(&[]), done(""));
+
+        // Neither does `check`, which says what is missing beside the VIPs, as text and as JSON.
+        assert_eq!(host.apply().0, 0);
+        let check = |args: &[&str]| host.wrapped(&[], &[&["check", "--tunnel", kind], args, &VIPS].concat());
+        let missing =
+            format!("the tunnel device {device} is missing, so that no packet of a director comes out");
+        let (code, stdout, _) = check(&[]);
+        assert_eq!((code, stdout.lines().next()), (1, Some(missing.as_str())), "{stdout}");
+        assert!(!stdout.contains(&format!("{device} is down")), "{stdout}");
+        let (code, stdout, _) = check(&["--json"]);
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((code, &json["steps"][0]["drift"]), (1, &missing.into()), "{stdout}");
+        assert_eq!(json["steps"][0]["step"], format!("make the tunnel device {device}"));
+        assert_eq!(host.remove(&[]).0, 0);
     }
 }
 

@@ -387,3 +387,31 @@ fn a_watch_of_another_user_with_the_capability_counts() {
     first.wait().unwrap();
     second.says("keeps 2 VIPs on lo");
 }
+
+/// Where the kernel lacks the tunnel, this is said once, and the VIPs are kept. Where it has it, the tunnel is kept.
+#[test]
+fn a_tunnel_is_kept_or_its_lack_is_said_once() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.netns.run("ip link set lo up");
+    let watch = Watch::start(&host, &[&["--tunnel", "ipip"], &VIPS[..]].concat());
+    watch.says("keeps 2 VIPs on lo");
+    let has_device = host.netns.command(&["ip", "link", "show", "tunl0"]).output().unwrap().status.success();
+    if has_device {
+        println!("this kernel has ipip: tests/vm/run.d/40-tunnels.sh shows what is repaired");
+        return;
+    }
+    let said = watch.says("the tunnel device tunl0 was missing");
+    let want = "warning: the tunnel device tunl0 was missing, so that no packet of a director comes out, and cannot be repaired: this \
+                kernel has no tunnels of the kind `ipip` (module `ipip`): ";
+    assert!(said.starts_with(want), "{said}");
+    until("the VIPs", || has(&host, &VIPS));
+    // `watch` looks every two seconds, and has nothing new to say.
+    host.netns.run("ip address delete 192.0.2.80/32 dev lo");
+    watch.says("192.0.2.80/32 was not on lo");
+    std::thread::sleep(Duration::from_secs(5));
+    let again: Vec<String> = watch.rest().into_iter().filter(|line| line.contains("tunl0")).collect();
+    assert_eq!(again, [""; 0]);
+}

@@ -8,10 +8,10 @@ use clap::Args;
 
 use super::Failure;
 use super::source::VipSource;
+use super::tunnel::TunnelOptions;
 use crate::io::persist as io;
 use crate::persist::{ApplyCommand, ApplySource, Content, Keeper, Kept, files};
 use crate::plan::Forwarding;
-use crate::tunnel::TunnelKind;
 
 /// The arguments of `persist`.
 #[derive(Debug, Args)]
@@ -35,9 +35,8 @@ pub(super) struct Persist {
     #[command(flatten)]
     source: VipSource,
 
-    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
-    #[arg(long = "tunnel", value_name = "KIND", value_enum)]
-    tunnels: Vec<TunnelKind>,
+    #[command(flatten)]
+    tunnels: TunnelOptions,
 }
 
 impl Persist {
@@ -64,7 +63,8 @@ impl Persist {
             program.strip_prefix(&root).map_or(program.clone(), |inside| Path::new("/").join(inside));
         let apply = ApplyCommand { program, source: source.as_written() };
         let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
-        let all = files(keeper, &Kept { vips, forwarding, apply, tunnels })?;
+        let all =
+            files(keeper, &Kept { vips, forwarding, apply, tunnels: tunnels.kinds().into_iter().collect() })?;
         if install {
             let changed = io::install(&root, keeper, &all)?;
             changed.iter().for_each(|path| output::line(format_args!("wrote {}", path.display())));

@@ -1,46 +1,46 @@
-//! The tunnels of `plan`, `apply` and `remove`.
+//! The tunnels of `plan`, `apply`, `check`, `watch` and `remove`.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use clap::Args;
+
 use super::Failure;
 use crate::io::Host;
-use crate::tunnel::{self, TunnelKind, TunnelState, TunnelStep};
+use crate::plan::Step;
+use crate::tunnel::{self, TunnelKind, TunnelReport, TunnelState, TunnelStep};
 
-/// The tunnels that `plan` and `apply` want: those of `--tunnel`, and the host as it is.
-pub(super) struct Tunnels {
-    kinds: BTreeSet<TunnelKind>,
-    observed: Option<TunnelState>,
+/// The tunnels of `--tunnel`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TunnelOptions {
+    /// Also accept the packets of a director that puts them into this kind of tunnel; repeat it for more
+    #[arg(long = "tunnel", value_name = "KIND", value_enum)]
+    tunnels: Vec<TunnelKind>,
 }
 
-impl Tunnels {
-    /// Reads the host, if any tunnel is wanted, and prints the warnings.
-    pub(super) async fn observe(
+impl TunnelOptions {
+    /// The kinds, each once.
+    pub(super) fn kinds(&self) -> BTreeSet<TunnelKind> {
+        self.tunnels.iter().copied().collect()
+    }
+
+    /// Reads the host, if any tunnel is wanted. `settings` are the other steps that are left.
+    pub(super) async fn report(
+        &self,
         host: &Host,
-        kinds: &[TunnelKind],
         vips: &BTreeSet<IpAddr>,
-    ) -> Result<Tunnels, Failure> {
-        let kinds: BTreeSet<TunnelKind> = kinds.iter().copied().collect();
-        let observed = if kinds.is_empty() { None } else { Some(read(host).await?) };
-        for warning in observed.iter().flat_map(|observed| tunnel::warnings(observed, &kinds, vips)) {
-            output::note(format_args!("warning: {warning}"));
+        settings: &[Step],
+    ) -> Result<TunnelReport, Failure> {
+        let kinds = self.kinds();
+        if kinds.is_empty() {
+            return Ok(TunnelReport::default());
         }
-        Ok(Tunnels { kinds, observed })
-    }
-
-    /// The steps before the VIPs are put on lo.
-    pub(super) fn before(&self) -> Vec<TunnelStep> {
-        self.observed.iter().flat_map(|observed| tunnel::make(observed, &self.kinds)).collect()
-    }
-
-    /// The steps after that.
-    pub(super) fn after(&self, vips: &BTreeSet<IpAddr>) -> Vec<TunnelStep> {
-        self.observed.iter().flat_map(|observed| tunnel::open(observed, &self.kinds, vips)).collect()
+        Ok(TunnelReport::new(&read(host).await?, &kinds, vips, settings))
     }
 }
 
 async fn read(host: &Host) -> Result<TunnelState, Failure> {
-    host.observe_tunnels().await.map_err(super::chain_failure)
+    host.observe_tunnels(None).await.map_err(super::chain_failure)
 }
 
 /// The steps that undo what was changed here.
@@ -49,11 +49,11 @@ pub(super) async fn undo(host: &Host) -> Result<Vec<TunnelStep>, Failure> {
 }
 
 /// Does the steps in order, and prints each when it is done. It stops at the first that fails.
-pub(super) async fn carry_out(host: &Host, steps: Vec<TunnelStep>) -> Result<(), Failure> {
+pub(super) async fn carry_out(host: &Host, steps: &[TunnelStep]) -> Result<(), Failure> {
     for step in steps {
-        match host.carry_out_tunnel(&step).await {
-            Ok(()) => output::line(&step),
-            Err(error) => return Err(Failure::Tunnel { step, error }),
+        match host.carry_out_tunnel(step).await {
+            Ok(()) => output::line(step),
+            Err(error) => return Err(Failure::Tunnel { step: step.clone(), error }),
         }
     }
     Ok(())

@@ -4,16 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoGre, InfoIpTunnel, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
 use super::chain::nft;
 use super::vips::{is, request_error};
 use super::{Error, permitted};
 use crate::tunnel::{
-    MssRules, TABLE, TunnelDevice, TunnelKind, TunnelMark, TunnelState, TunnelStep, comment_in, removal,
+    Misfit, MssRules, TABLE, TunnelDevice, TunnelKind, TunnelMark, TunnelState, TunnelStep, comment_in,
+    removal,
 };
 
 /// Where the settings of interfaces are.
@@ -38,11 +42,11 @@ pub enum TunnelError {
     Host(#[from] Error),
 }
 
-/// Reads the tunnels of the host.
+/// Reads the tunnels of the host. `mss` is what the rules are known to be; without it, they are read too.
 ///
 /// # Errors
 /// Those of rtnetlink and of `/proc`, and that `nft` needs CAP_NET_ADMIN.
-pub async fn observe(handle: &Handle) -> Result<TunnelState, Error> {
+pub async fn observe(handle: &Handle, mss: Option<MssRules>) -> Result<TunnelState, Error> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(request_error)?;
     let mut devices = BTreeMap::new();
     let mut mtu = None;
@@ -51,22 +55,26 @@ pub async fn observe(handle: &Handle) -> Result<TunnelState, Error> {
         if let Some(kind) = kind_of(link) {
             let rp_filter = read_rp_filter(kind.device())?;
             let mark = alias(link).and_then(TunnelMark::read);
-            devices.insert(kind, TunnelDevice { is_up, mark, rp_filter });
+            let misfit = misfit(kind, link);
+            devices.insert(kind, TunnelDevice { is_up, mark, rp_filter, misfit });
         }
         if is_up && is_path(link) {
             mtu = mtu_of(link).into_iter().chain(mtu).min();
         }
     }
-    let mss = match mss().await {
-        Ok(mss) => mss,
-        Err(Error::Nft(error)) => MssRules::Unreadable(error.to_string()),
-        Err(error) => return Err(error),
+    let mss = match mss {
+        Some(known) => known,
+        None => match read_mss().await {
+            Ok(mss) => mss,
+            Err(Error::Nft(error)) => MssRules::Unreadable(error.to_string()),
+            Err(error) => return Err(error),
+        },
     };
     Ok(TunnelState { devices, all_rp_filter: read_rp_filter("all")?, mtu: mtu.unwrap_or(ETHERNET), mss })
 }
 
 /// Reads the rules that limit the MSS.
-async fn mss() -> Result<MssRules, Error> {
+async fn read_mss() -> Result<MssRules, Error> {
     let Some(tables) = nft(&["list", "tables"], "").await? else {
         return Ok(MssRules::Unreadable("`nft` is not installed".into()));
     };
@@ -154,6 +162,44 @@ fn kind_of(link: &LinkMessage) -> Option<TunnelKind> {
     });
     let kind = TunnelKind::ALL.into_iter().find(|kind| Some(kind.device()) == name)?;
     (link.header.link_layer_type == layer(kind)).then_some(kind)
+}
+
+/// Why packets of the kind do not come out of its device. The kernel's own devices have no other end and no protocol, unless another
+/// program has set one.
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
+fn misfit(kind: TunnelKind, link: &LinkMessage) -> Option<Misfit> {
+    let (mut remote, mut mode) = (None, None);
+    for info in link.attributes.iter().flat_map(infos) {
+        match info {
+            LinkInfo::Data(InfoData::IpTunnel(data)) => {
+                for one in data {
+                    match one {
+                        InfoIpTunnel::Remote(address) => remote = Some(*address),
+                        InfoIpTunnel::Protocol(protocol) => mode = Some(u8::from(*protocol)),
+                        _ => {}
+                    }
+                }
+            }
+            LinkInfo::Data(InfoData::GreTun(data)) => {
+                remote = data.iter().find_map(|one| match one {
+                    InfoGre::Remote(address) => Some(IpAddr::from(*address)),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let other_mode = mode.filter(|mode| *mode != 0 && kind.protocol().is_some_and(|own| own != *mode));
+    let remote = remote.filter(|remote| !remote.is_unspecified());
+    remote.map(Misfit::Remote).or(other_mode.map(Misfit::Mode))
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
+fn infos(attribute: &LinkAttribute) -> &[LinkInfo] {
+    match attribute {
+        LinkAttribute::LinkInfo(infos) => infos,
+        _ => &[],
+    }
 }
 
 /// Whether packets of a tunnel can arrive on this interface: neither `lo` nor a tunnel.

@@ -13,11 +13,15 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, sleep_until};
 
+use self::tunnels::TunnelKeeper;
 use super::events::{Events, VipEvent, watch_device};
 use super::lock::{self, Attempt, HolderEnd, KeeperLock, LockHolder, Role};
 use super::{Error, Host, StepResult};
 use crate::plan::{Forwarding, HostState, Link, MarkSupport, Step};
+use crate::tunnel::TunnelKind;
 use crate::watch::{Duty, REST, Repair, Watcher};
+
+mod tunnels;
 
 /// How often the whole host is read. The kernel reports no changes of the settings.
 const LOOK: Duration = Duration::from_secs(2);
@@ -60,7 +64,7 @@ struct Signals {
     interrupt: Signal,
 }
 
-/// Keeps the VIPs that `read` returns until SIGTERM or SIGINT. `read` is called again at SIGHUP, and when the daemon has ended; if it
+/// Keeps the VIPs that `read` returns, and the tunnels, until SIGTERM or SIGINT. `read` is called again at SIGHUP, and when the daemon has ended; if it
 /// fails then, the VIPs stay what they were.
 ///
 /// # Errors
@@ -68,6 +72,7 @@ struct Signals {
 pub async fn keep<F: Display>(
     host: Host,
     wanted: Wanted,
+    tunnels: BTreeSet<TunnelKind>,
     read: impl Fn() -> Result<Option<Wanted>, F>,
 ) -> Result<(), Error> {
     let of = |kind| signal(kind).map_err(Error::Netlink);
@@ -93,6 +98,7 @@ pub async fn keep<F: Display>(
         reclaim_at: now,
         said: BTreeSet::new(),
         said_of_lock: None,
+        tunnels: TunnelKeeper::new(tunnels),
     };
     task.claim().await;
     task.run(read).await
@@ -111,6 +117,7 @@ struct WatchTask {
     said: BTreeSet<String>,
     /// The last one about the lock.
     said_of_lock: Option<String>,
+    tunnels: TunnelKeeper,
 }
 
 impl WatchTask {
@@ -120,6 +127,7 @@ impl WatchTask {
             if self.look_at <= Instant::now() {
                 self.look_at = Instant::now() + LOOK;
                 last = self.look().await;
+                self.tunnels.look(&self.host, self.watcher.vips()).await;
             }
             match self.wait().await {
                 Happened::Event(event) => {

@@ -49,13 +49,13 @@ fn the_rp_filter_of_the_device_is_changed_only_where_it_would_be_strict() {
         (2, 0, None),
         (2, 1, None),
     ] {
-        let device = TunnelDevice { is_up: true, mark: None, rp_filter: own };
+        let device = TunnelDevice { is_up: true, mark: None, rp_filter: own, misfit: None };
         let steps =
             open(&state(all, &[(TunnelKind::Gre, device)]), &set(&[TunnelKind::Gre]), &BTreeSet::new());
         let want = want.map(|set| TunnelStep::Filter { kind: TunnelKind::Gre, was: Some(own), set });
         assert_eq!(steps, want.into_iter().collect::<Vec<_>>(), "all {all}, its own {own}");
         // What comes out of sit0 is IPv6, which has no rp_filter.
-        let device = TunnelDevice { is_up: true, mark: None, rp_filter: own };
+        let device = TunnelDevice { is_up: true, mark: None, rp_filter: own, misfit: None };
         let steps =
             open(&state(all, &[(TunnelKind::Sit, device)]), &set(&[TunnelKind::Sit]), &BTreeSet::new());
         assert_eq!(steps, [], "all {all}, its own {own}");
@@ -66,7 +66,8 @@ fn the_rp_filter_of_the_device_is_changed_only_where_it_would_be_strict() {
 fn a_second_apply_has_nothing_to_do_and_other_vips_change_the_limit_alone() {
     let kinds = set(&[TunnelKind::Ipip]);
     let mark = Some(TunnelMark { raised: true, rp_filter: Some(1) });
-    let mut observed = state(0, &[(TunnelKind::Ipip, TunnelDevice { is_up: true, mark, rp_filter: 0 })]);
+    let mut observed =
+        state(0, &[(TunnelKind::Ipip, TunnelDevice { is_up: true, mark, rp_filter: 0, misfit: None })]);
     observed.mss = MssRules::Present(MssLimit::of(&kinds, &vips(), 1500).comment());
     assert_eq!(make(&observed, &kinds), []);
     assert_eq!(open(&observed, &kinds, &vips()), []);
@@ -82,14 +83,15 @@ fn only_what_was_changed_here_is_undone() {
     let mut observed = state(
         0,
         &[
-            (TunnelKind::Ipip, TunnelDevice { is_up: true, mark: Some(changed), rp_filter: 0 }),
-            (TunnelKind::Sit, TunnelDevice { is_up: true, mark: None, rp_filter: 0 }),
+            (TunnelKind::Ipip, TunnelDevice { is_up: true, mark: Some(changed), rp_filter: 0, misfit: None }),
+            (TunnelKind::Sit, TunnelDevice { is_up: true, mark: None, rp_filter: 0, misfit: None }),
             (
                 TunnelKind::Gre,
                 TunnelDevice {
                     is_up: false,
                     mark: Some(TunnelMark { raised: true, rp_filter: None }),
                     rp_filter: 0,
+                    misfit: None,
                 },
             ),
         ],
@@ -141,18 +143,98 @@ fn the_mss_leaves_room_for_the_largest_tunnel_of_each_family() {
     assert_eq!(comment_in("table inet dsr-setup {\n}\n"), MssRules::Present(String::new()));
 }
 
+fn report(observed: &TunnelState, kinds: &[TunnelKind]) -> TunnelReport {
+    TunnelReport::new(observed, &set(kinds), &vips(), &[])
+}
+
 #[test]
 fn what_has_no_step_is_a_warning() {
     let mut observed = state(0, &[]);
     let v4 = BTreeSet::from(["192.0.2.80".parse().unwrap()]);
+    let warnings = |observed: &TunnelState, kinds: &[TunnelKind]| {
+        TunnelReport::new(observed, &set(kinds), &v4, &[]).warnings
+    };
     assert_eq!(
-        warnings(&observed, &set(&[TunnelKind::Ipip, TunnelKind::Sit]), &v4),
+        warnings(&observed, &[TunnelKind::Ipip, TunnelKind::Sit]),
         ["no VIP is of the family that `--tunnel sit` carries: leave it out"]
     );
     observed.mss = MssRules::Unreadable("`nft` is not installed".into());
-    assert_eq!(warnings(&observed, &BTreeSet::new(), &v4), [""; 0]);
-    let said = warnings(&observed, &set(&[TunnelKind::Ipip]), &v4);
+    assert_eq!(warnings(&observed, &[]), [""; 0]);
+    let said = warnings(&observed, &[TunnelKind::Ipip]);
     assert!(said.len() == 1 && said[0].starts_with("`nft` is not installed, so"), "{said:?}");
     assert!(said[0].contains(" 192.0.2.80 to 1440;"), "{said:?}");
     assert_eq!(undo(&observed), [], "rules that cannot be read are left");
+}
+
+#[test]
+fn check_says_what_has_drifted_since_apply() {
+    let kinds = [TunnelKind::Ipip, TunnelKind::Ip6ip6];
+    let good = TunnelDevice { is_up: true, mark: None, rp_filter: 0, misfit: None };
+    let mut observed = state(0, &[(TunnelKind::Ipip, good.clone()), (TunnelKind::Ip6ip6, good.clone())]);
+    observed.mss = MssRules::Present(MssLimit::of(&set(&kinds), &vips(), 1500).comment());
+    assert!(report(&observed, &kinds).is_good());
+    assert_eq!(report(&observed, &kinds).check(), [""; 0]);
+
+    let drift = |kind, device: Option<TunnelDevice>| {
+        let mut drifted = observed.clone();
+        match device {
+            Some(device) => drop(drifted.devices.insert(kind, device)),
+            None => drop(drifted.devices.remove(&kind)),
+        }
+        let report = report(&drifted, &kinds);
+        assert!(!report.is_good());
+        report.check()
+    };
+    assert_eq!(
+        drift(TunnelKind::Ipip, Some(TunnelDevice { is_up: false, ..good.clone() })),
+        ["tunl0 is down, so that no packet of a director comes out"]
+    );
+    assert_eq!(
+        drift(TunnelKind::Ipip, Some(TunnelDevice { rp_filter: 1, ..good.clone() })),
+        ["net.ipv4.conf.tunl0.rp_filter is 1, so that packets that come out of tunl0 are dropped"]
+    );
+    assert_eq!(
+        drift(TunnelKind::Ip6ip6, None),
+        ["the tunnel device ip6tnl0 is missing, so that no packet of a director comes out"]
+    );
+    // Another program has set the mode: it is named, and not changed.
+    let other = TunnelDevice { misfit: Some(Misfit::Mode(4)), ..good.clone() };
+    assert_eq!(
+        drift(TunnelKind::Ip6ip6, Some(other)),
+        [
+            "ip6tnl0 has a mode for packets of the IP protocol 4 alone, so that no packet of the kind `ip6ip6` comes out; `ip -6 tunnel \
+             change ip6tnl0 mode ip6ip6` corrects it"
+        ]
+    );
+    let other = TunnelDevice { misfit: Some(Misfit::Remote("192.0.2.1".parse().unwrap())), ..good };
+    let said = drift(TunnelKind::Ipip, Some(other));
+    assert!(said.len() == 1 && said[0].starts_with("tunl0 accepts packets from 192.0.2.1 alone"), "{said:?}");
+    observed.mss = MssRules::Absent;
+    assert_eq!(
+        report(&observed, &kinds).check(),
+        [
+            "the MSS is not limited (192.0.2.80 to 1440, 2001:db8::80 to 1400), so that the packets of clients may be too large for the \
+             tunnel"
+        ]
+    );
+}
+
+/// The settings of every interface are looked at too: a filter that is loosened there is loosened once.
+#[test]
+fn a_filter_that_the_settings_loosen_is_no_step_of_the_tunnel() {
+    let device = TunnelDevice { is_up: true, mark: None, rp_filter: 1, misfit: None };
+    let observed = state(0, &[(TunnelKind::Gre, device)]);
+    let of = |interface: &str, knob| crate::plan::Step::Set {
+        sysctl: crate::plan::Sysctl::Path { interface: interface.into(), knob },
+        change: crate::plan::Change { was: 1, set: 2 },
+    };
+    for (interface, knob, want) in [
+        ("gre0", crate::plan::PathSetting::RpFilter, 0),
+        ("gre0", crate::plan::PathSetting::AcceptLocal, 1),
+        ("eth0", crate::plan::PathSetting::RpFilter, 1),
+    ] {
+        let report =
+            TunnelReport::new(&observed, &set(&[TunnelKind::Gre]), &BTreeSet::new(), &[of(interface, knob)]);
+        assert_eq!(report.after.len(), want, "{interface} {knob:?}");
+    }
 }

@@ -1,5 +1,5 @@
-# `dsr-setup apply --tunnel` with real packets, for each kind of tunnel: a host that tunnels reaches the VIP, with a strict rp_filter
-# before, and `remove` restores everything.
+# `dsr-setup --tunnel` with real packets, for each kind of tunnel: after `apply` a host that tunnels reaches the VIP, with a strict
+# rp_filter before; `check` names what has drifted, `watch` repairs it, and `remove` restores everything.
 set -x
 setup=/vm/project/target/lab/bin/dsr-setup
 modprobe -a dummy ipip sit ip6_tunnel ip_gre
@@ -40,6 +40,53 @@ tunnel() { # LINK…
 	director ip route add "$vip" dev tunnel
 }
 
+waited() { # COMMAND…: whether it succeeds within a minute
+	for _ in $(seq 60); do
+		if "$@"; then
+			return
+		fi
+		sleep 1
+	done
+	return 1
+}
+check() {
+	frontend $setup check --tunnel "$kind" --vip "$vip"
+}
+says() { # LINE: whether `check` has drift to report, and one of its lines begins so
+	! check >/tmp/check && grep "^$1" /tmp/check
+}
+
+drift() { # what another program changes is named by `check`, and repaired by `watch`
+	check
+	frontend ip link set "$device" down
+	says "$device is down"
+	frontend nft delete table inet dsr-setup
+	says "the MSS is not limited ($vip to ${mss#mss })"
+	case $kind in
+	ipip | gre)
+		frontend sysctl -qw "net.ipv4.conf.$device.rp_filter=1"
+		says "net.ipv4.conf.$device.rp_filter is 1"
+		;;
+	ip6ip6)
+		frontend ip -6 tunnel change ip6tnl0 mode ipip6
+		says 'ip6tnl0 has a mode for packets of the IP protocol 4 alone'
+		;;
+	esac
+	frontend $setup watch --tunnel "$kind" --vip "$vip" 2>/tmp/watch &
+	watch=$!
+	if [ "$kind" = ip6ip6 ]; then
+		# The mode is not changed here, and the command that `check` names corrects it.
+		waited grep -q '^warning: ip6tnl0 has a mode' /tmp/watch
+		frontend ip -6 tunnel change ip6tnl0 mode any
+	fi
+	waited check
+	answers "$url"
+	kill "$(pidof dsr-setup)"
+	wait $watch
+	cat /tmp/watch
+	grep -q "^$device was down, so that no packet of a director comes out: repaired$" /tmp/watch
+}
+
 try() { # KIND DEVICE VIP URL LINK…: the link is that of the director, from its own address to the frontend's
 	kind=$1 device=$2 vip=$3 url=$4
 	shift 4
@@ -66,6 +113,7 @@ try() { # KIND DEVICE VIP URL LINK…: the link is that of the director, from it
 		wait $capture
 		cat /tmp/answer
 		grep -q "$mss" /tmp/answer
+		[ $strict = 0 ] || drift
 		frontend $setup remove --socket /nonexistent
 		[ "$(state)" = "$before" ]
 		director ip link delete tunnel

@@ -175,7 +175,7 @@ const SOCKET: &str = "/run/announcer/control.sock";
 pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let command = match cli.command {
         Command::Order(order) => return order.carry_out(),
-        Command::Persist(persist) => return persist.carry_out(),
+        Command::Persist(persist) => return persist.carry_out(cli.device),
         command @ (Command::Plan(_)
         | Command::Apply(_)
         | Command::Check(_)
@@ -227,7 +227,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
-        Command::Persist(persist) => persist.carry_out(),
+        Command::Persist(persist) => persist.carry_out(cli.device),
         Command::Doctor(doctor) => doctor.carry_out(&host).await,
     }
 }

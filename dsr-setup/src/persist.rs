@@ -6,6 +6,8 @@
 //! - networkd: a `.network` file for `lo` (systemd.network(5)), and a file for sysctl.d(5), which is read before;
 //! - netplan: the same as for networkd, in a drop-in for the file that netplan writes for `lo`. netplan itself has neither a scope nor
 //!   the flags of an address.
+//!
+//! Another device than `lo` is made by somebody else, who has to make it at each boot: the files only put the VIPs on it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::plan::{ArpSetting, Forwarding, LABEL, Sysctl};
+use crate::plan::{ArpSetting, Forwarding, Sysctl, label};
 use crate::tunnel::TunnelKind;
 
 /// What keeps the VIPs over a reboot.
@@ -73,7 +75,9 @@ pub enum ApplySource {
 /// What has to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// The VIPs on `lo`.
+    /// The interface that has the VIPs.
+    pub device: String,
+    /// The VIPs on it.
     pub vips: BTreeSet<IpAddr>,
     /// Whether the setting of the chain is needed.
     pub forwarding: Forwarding,
@@ -120,8 +124,16 @@ pub fn marker(keeper: Keeper) -> &'static str {
 /// The files of a keeper, in the order in which they are written.
 ///
 /// # Errors
-/// When the command of the unit has a character that systemd.service(5) would not read as it is, and when the keeper cannot keep tunnels.
+/// When the command of the unit or the name of the device has a character that systemd would not read as it is, and when the keeper cannot
+/// keep tunnels or another device than `lo`.
 pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
+    let device = &kept.device;
+    if device.is_empty() || !device.chars().all(is_plain) {
+        return Err(KeptError::UnquotableDevice(device.clone()));
+    }
+    if keeper == Keeper::Netplan && device != "lo" {
+        return Err(KeptError::Device(device.clone()));
+    }
     match keeper {
         Keeper::Networkd | Keeper::Netplan if !kept.tunnels.is_empty() => {
             return Err(KeptError::Tunnels(keeper.name()));
@@ -142,13 +154,13 @@ pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
             },
         ],
         Keeper::Networkd => {
-            let head = "# networkd takes the first file that matches lo: join it with yours, if you have one.\n\
-                        [Match]\nName=lo\n\n[Network]\n\
-                        # Addresses that others have put on lo stay, also those of announcer.\nKeepConfiguration=static\n";
-            vec![
-                sysctl(),
-                text("/etc/systemd/network/10-dsr-setup-lo.network", format!("{head}{}", addresses(kept))),
-            ]
+            let head = format!(
+                "# networkd takes the first file that matches {device}: join it with yours, if you have one.\n\
+                 [Match]\nName={device}\n\n[Network]\n\
+                 # Addresses that others have put on {device} stay, also those of announcer.\nKeepConfiguration=static\n"
+            );
+            let path = format!("/etc/systemd/network/10-dsr-setup-{device}.network");
+            vec![sysctl(), text(&path, format!("{head}{}", addresses(kept)))]
         }
         Keeper::Netplan => {
             let yaml = "network:\n  version: 2\n  ethernets:\n    lo: # its addresses are in /etc/systemd/network/10-netplan-lo.network.d\n      \
@@ -166,8 +178,7 @@ pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
 
 /// The settings, as sysctl.d(5) reads them.
 fn settings(forwarding: Forwarding) -> String {
-    let mut text =
-        String::from("# The host does not answer ARP for the VIPs on lo, and does not announce them.\n");
+    let mut text = String::from("# The host does not answer ARP for the VIPs, and does not announce them.\n");
     for knob in ArpSetting::ALL {
         let _ = writeln!(text, "{} = {}", Sysctl::of_all(knob), knob.target()); // writing to a string cannot fail
     }
@@ -186,7 +197,9 @@ fn addresses(kept: &Kept) -> String {
     let section = |vip: &IpAddr| {
         let net = IpNet::from(*vip);
         match vip {
-            IpAddr::V4(_) => format!("\n[Address]\nAddress={net}\nLabel={LABEL}\nScope=link\n"),
+            IpAddr::V4(_) => {
+                format!("\n[Address]\nAddress={net}\nLabel={}\nScope=link\n", label(&kept.device))
+            }
             IpAddr::V6(_) => format!(
                 "\n[Address]\nAddress={net}\nDuplicateAddressDetection=none\nAddPrefixRoute=no\nPreferredLifetime=0\n"
             ),
@@ -203,12 +216,22 @@ fn unit(kept: &Kept) -> Result<String, KeptError> {
         ApplySource::Vips => kept.vips.iter().map(|vip| format!(" --vip {vip}")).collect(),
     };
     let tunnels: String = kept.tunnels.iter().map(|kind| format!(" --tunnel {}", kind.name())).collect();
+    let device = &kept.device;
+    let (option, wait) = if device == "lo" {
+        (String::new(), String::new())
+    } else {
+        let unit = device_unit(device);
+        (
+            format!(" --device {device}"),
+            format!("# Whoever makes the interface, it waits for it.\nWants={unit}\nAfter={unit}\n"),
+        )
+    };
     // A tunnel may need a module of the kernel, which the kernel loads itself.
     Ok(format!(
-        "[Unit]\nDescription=Put the VIPs on lo, and set ARP so that the host does not answer for them\n\
-         # Before the servers, so that one that listens at the VIP itself finds it on lo.\n\
-         Before=network.target\nAfter=systemd-sysctl.service local-fs.target\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{source}{tunnels}\nTimeoutStartSec=60s\n\
+        "[Unit]\nDescription=Put the VIPs on {device}, and set ARP so that the host does not answer for them\n\
+         # Before the servers, so that one that listens at the VIP itself finds it on {device}.\n\
+         Before=network.target\nAfter=systemd-sysctl.service local-fs.target\n{wait}\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{option}{source}{tunnels}\nTimeoutStartSec=60s\n\
          # It writes the state file for the user of the folder.\n\
          CapabilityBoundingSet=CAP_NET_ADMIN CAP_CHOWN CAP_DAC_OVERRIDE\nNoNewPrivileges=yes\nPrivateTmp=yes\n\
          ProtectHome=read-only\nProtectKernelTunables=no\nProtectSystem=full\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n\n\
@@ -216,9 +239,26 @@ fn unit(kept: &Kept) -> Result<String, KeptError> {
     ))
 }
 
+/// The unit by which systemd waits for an interface: its name is escaped as systemd.unit(5) says ("String Escaping for Inclusion in Unit
+/// Names").
+fn device_unit(device: &str) -> String {
+    let escaped = device.char_indices().map(|(position, character)| match character {
+        '.' if position == 0 => "\\x2e".to_owned(),
+        ':' | '_' | '.' => character.to_string(),
+        plain if plain.is_ascii_alphanumeric() => plain.to_string(),
+        other => format!("\\x{:02x}", u32::from(other)),
+    });
+    format!("sys-subsystem-net-devices-{}.device", escaped.collect::<String>())
+}
+
+/// Whether systemd reads this character as it is, in a command and in a match.
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "._-+@:".contains(character)
+}
+
 /// A path that systemd.service(5) reads as it is.
 fn quoted(path: &Path) -> Result<&str, KeptError> {
-    let fits = |character: char| character.is_ascii_alphanumeric() || "/._-+@:".contains(character);
+    let fits = |character: char| is_plain(character) || character == '/';
     let text = path.to_str().filter(|text| text.chars().all(fits) && text.starts_with('/'));
     text.ok_or_else(|| KeptError::Unquotable(path.to_owned()))
 }
@@ -234,6 +274,17 @@ pub enum KeptError {
     /// Tunnels with another keeper than systemd.
     #[error("`--for {0}` cannot keep a tunnel: use `--for systemd`")]
     Tunnels(&'static str),
+    /// Another device than `lo` with netplan.
+    #[error(
+        "`--for netplan` cannot put VIPs on `{0}`, only on lo: use `--for systemd`, or `--for networkd` if a `.netdev` file of your own makes \
+         the interface"
+    )]
+    Device(String),
+    /// A name of an interface that cannot be written into a unit.
+    #[error(
+        "`{0}` cannot be written into a unit: use an interface whose name has letters, digits and `._-+@:` alone"
+    )]
+    UnquotableDevice(String),
 }
 
 #[cfg(test)]

@@ -25,8 +25,15 @@ mod step;
 mod sysctl;
 mod vip;
 
-/// The label of an IPv4 VIP on `lo`. IPv6 addresses have no labels.
-pub const LABEL: &str = "lo:vip";
+/// The longest label, in octets, that the kernel stores (IFNAMSIZ).
+const LONGEST_LABEL: usize = 15;
+
+/// The label of an IPv4 VIP that is ours: that of the device, as in `lo:vip`, as far as it has room. IPv6 addresses have no labels.
+#[must_use]
+pub fn label(device: &str) -> String {
+    let label = format!("{device}:vip");
+    if label.len() > LONGEST_LABEL { device.to_owned() } else { label }
+}
 
 /// Who put an address on `lo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -727,6 +727,25 @@ fn persist_never_changes_a_file_of_somebody_else() {
     assert!(root.path().join("etc/sysctl.d/60-dsr-setup.conf").exists());
 }
 
+/// The device of the VIPs is a part of the files, and without it none is removed.
+#[test]
+fn persist_puts_the_vips_on_the_device_that_is_named() {
+    let root = TempDir::new().unwrap();
+    let args = |rest: &[&'static str]| [&["--for", "networkd", "--device", "vip0"], rest].concat();
+    let (code, wrote, stderr) = persist(root.path(), &[args(&["--install"]), VIPS.to_vec()].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""), "{wrote}");
+    let network = root.path().join("etc/systemd/network/10-dsr-setup-vip0.network");
+    let text = std::fs::read_to_string(&network).unwrap();
+    assert!(text.contains("\n[Match]\nName=vip0\n"), "{text}");
+    let (code, removed, _) = persist(root.path(), &args(&["--remove"]));
+    assert_eq!((code, network.exists()), (0, false), "{removed}");
+
+    let refused = persist(root.path(), &["--for", "netplan", "--device", "vip0", "--vip", "192.0.2.80"]);
+    let want = "error: `--for netplan` cannot put VIPs on `vip0`, only on lo: use `--for systemd`, or `--for networkd` if a `.netdev` \
+                file of your own makes the interface\n";
+    assert_eq!(refused, (2, String::new(), want.into()));
+}
+
 /// What netplan makes of it, where netplan is installed.
 #[test]
 fn netplan_accepts_the_file_and_its_file_for_lo_has_the_name_of_the_drop_in() {

@@ -50,7 +50,9 @@ pub(super) struct Doctor {
 impl Doctor {
     /// Examines the host, prints the findings, and returns the exit code of the worst one.
     pub(super) async fn carry_out(self, host: &Host) -> Result<ExitCode, Failure> {
+        let device = &host.vips().device().name;
         let mut question = Question {
+            device: (device != "lo").then(|| device.clone()),
             directors: self.directors.into_iter().collect(),
             clients: self.clients.into_iter().collect(),
             expires_within: self.expires_within.saturating_mul(DAY),

@@ -41,13 +41,18 @@ pub(super) struct Persist {
 
 impl Persist {
     /// Prints, installs or removes the files.
-    pub(super) fn carry_out(self) -> Result<ExitCode, Failure> {
+    pub(super) fn carry_out(self, device: String) -> Result<ExitCode, Failure> {
         let Persist { keeper, install, remove, root, source, tunnels } = self;
         if remove {
             // Which files there are does not depend on the VIPs.
             let apply = ApplyCommand { program: "/dsr-setup".into(), source: ApplySource::Vips };
-            let none =
-                Kept { vips: BTreeSet::new(), forwarding: Forwarding::Yes, apply, tunnels: Vec::new() };
+            let none = Kept {
+                device,
+                vips: BTreeSet::new(),
+                forwarding: Forwarding::Yes,
+                apply,
+                tunnels: Vec::new(),
+            };
             let removed = io::remove(&root, keeper, &files(keeper, &none)?)?;
             removed.iter().for_each(|path| output::line(format_args!("removed {}", path.display())));
             if !removed.is_empty() {
@@ -63,8 +68,10 @@ impl Persist {
             program.strip_prefix(&root).map_or(program.clone(), |inside| Path::new("/").join(inside));
         let apply = ApplyCommand { program, source: source.as_written() };
         let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
-        let all =
-            files(keeper, &Kept { vips, forwarding, apply, tunnels: tunnels.kinds().into_iter().collect() })?;
+        let all = files(
+            keeper,
+            &Kept { device, vips, forwarding, apply, tunnels: tunnels.kinds().into_iter().collect() },
+        )?;
         if install {
             let changed = io::install(&root, keeper, &all)?;
             changed.iter().for_each(|path| output::line(format_args!("wrote {}", path.display())));

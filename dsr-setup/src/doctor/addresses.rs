@@ -15,15 +15,15 @@ pub const OURS: u8 = 0xb6;
 
 /// The findings about addresses.
 pub fn find(seen: &Observations, question: &Question) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = lo(seen).into_iter().collect();
+    let mut findings: Vec<Finding> = device(seen, question).into_iter().collect();
     for vip in &question.vips {
         let held: Vec<&HostAddress> =
             seen.addresses.iter().filter(|address| address.net.addr() == *vip).collect();
         if held.is_empty() {
-            findings.push(missing(*vip));
+            findings.push(missing(question, *vip));
             continue;
         }
-        findings.extend(held.iter().flat_map(|address| of_one(seen, address)));
+        findings.extend(held.iter().flat_map(|address| of_one(seen, question, address)));
         findings.extend(connected(seen, question, *vip));
     }
     if question.is_complete {
@@ -32,22 +32,24 @@ pub fn find(seen: &Observations, question: &Question) -> Vec<Finding> {
     findings
 }
 
-fn lo(seen: &Observations) -> Option<Finding> {
-    let lo = seen.link("lo").filter(|lo| !lo.is_up)?;
-    let finding = Finding::new(Code::LoDown, "lo is down: no address on it answers", "`ip link set lo up`");
-    Some(finding.at(&lo.name))
+/// `lo`, or the other device of the VIPs, is down.
+fn device(seen: &Observations, question: &Question) -> Option<Finding> {
+    let device = seen.link(question.device.as_deref().unwrap_or("lo")).filter(|device| !device.is_up)?;
+    let name = &device.name;
+    let evidence = format!("{name} is down: no address on it answers");
+    Some(Finding::new(Code::LoDown, evidence, format!("`ip link set {name} up`")).at(name))
 }
 
-fn missing(vip: IpAddr) -> Finding {
+fn missing(question: &Question, vip: IpAddr) -> Finding {
     let evidence = format!("{vip} is on no interface of this host");
-    Finding::new(Code::VipMissing, evidence, format!("`dsr-setup apply --vip {vip}`")).of(vip)
+    Finding::new(Code::VipMissing, evidence, question.apply(vip)).of(vip)
 }
 
 /// The findings about one address that has a VIP.
-fn of_one(seen: &Observations, address: &HostAddress) -> Vec<Finding> {
+fn of_one(seen: &Observations, question: &Question, address: &HostAddress) -> Vec<Finding> {
     let HostAddress { net, interface, .. } = address;
     let vip = net.addr();
-    let again = format!("`ip address del {net} dev {interface}`, then `dsr-setup apply --vip {vip}`");
+    let again = format!("`ip address del {net} dev {interface}`, then {}", question.apply(vip));
     let finding =
         |code, evidence: String, repair: String| Finding::new(code, evidence, repair).of(vip).at(interface);
     let mut found = Vec::new();
@@ -73,6 +75,9 @@ fn of_one(seen: &Observations, address: &HostAddress) -> Vec<Finding> {
             format!("{net} is on {interface}, by which this host answers {protocol} for it"),
             again.clone(),
         ));
+    } else if let Some(device) = question.device.as_ref().filter(|device| *device != interface) {
+        let evidence = format!("{net} is on {interface}, and not on {device}");
+        found.push(finding(Code::VipOnOtherInterface, evidence, again));
     } else if net.prefix_len() != net.max_prefix_len() {
         found.push(finding(
             Code::VipPrefixLength,

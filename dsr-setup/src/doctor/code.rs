@@ -88,10 +88,10 @@ macro_rules! codes {
 
 codes! {
     VipMissing = "vip-missing", Error, Daemon, "The VIP is on no interface of this host.";
-    LoDown = "lo-down", Error, Daemon, "lo is down, so that its addresses do not answer.";
+    LoDown = "lo-down", Error, Daemon, "lo, or the interface of `--device`, is down, so that its addresses do not answer.";
     VipTentative = "vip-tentative", Error, Doctor, "Duplicate address detection of the IPv6 VIP has not ended; the host does not answer for it.";
     VipDadfailed = "vip-dadfailed", Error, Doctor, "Duplicate address detection has taken the IPv6 VIP away from this host.";
-    VipOnOtherInterface = "vip-on-other-interface", Error, Daemon, "The VIP is on an interface to other hosts, which answers ARP or neighbour solicitations for it.";
+    VipOnOtherInterface = "vip-on-other-interface", Error, Daemon, "The VIP is on an interface to other hosts, which answers ARP or neighbour solicitations for it; or it is not on that of `--device`.";
     VipPrefixLength = "vip-prefix-length", Error, Daemon, "The VIP has the prefix length of a network; the host takes the whole network for its own.";
     VipInConnectedSubnet = "vip-in-connected-subnet", Warning, Doctor, "The VIP lies in the subnet of an interface; hosts there ask for it by ARP or ND, and never send to a router.";
     VipHeldByOther = "vip-held-by-other", Error, Doctor, "Another host answers ARP or ND for the VIP (probed with packets).";

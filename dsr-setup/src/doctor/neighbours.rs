@@ -68,7 +68,7 @@ fn settings(seen: &Observations, question: &Question) -> Option<Finding> {
         "with these settings, this host answers ARP for the VIPs or announces them: {}",
         found.join(", ")
     );
-    Some(Finding::new(Code::ArpAnswered, evidence, format!("`dsr-setup apply --vip {vip}`")))
+    Some(Finding::new(Code::ArpAnswered, evidence, question.apply(*vip)))
 }
 
 fn of_answers(seen: &Observations, question: &Question, answers: &[NeighbourAnswer]) -> Vec<Finding> {
@@ -86,7 +86,7 @@ fn of_answers(seen: &Observations, question: &Question, answers: &[NeighbourAnsw
         if own.contains(mac) {
             let evidence =
                 format!("this host answered {word} for {vip} by {interface}, with its own address {mac}");
-            let repair = format!("`dsr-setup apply --vip {vip}`");
+            let repair = question.apply(*vip);
             found.push(Finding::new(Code::ArpAnswered, evidence, repair).of(*vip).at(interface));
         } else if !of_directors.contains(mac) {
             let evidence = format!("{mac} answered {word} for {vip} on {interface}");

@@ -282,6 +282,8 @@ pub struct Observations {
 pub struct Question {
     /// The VIPs.
     pub vips: BTreeSet<IpAddr>,
+    /// The dummy or the VRF that has to have them; `None`: `lo`, and a VIP on another interface without neighbours is right too.
+    pub device: Option<String>,
     /// Whether these are all VIPs of the host, so that others of ours are left over.
     pub is_complete: bool,
     /// The ports of the services of each VIP; without any, 80 and 443 are looked at, and one is enough.
@@ -296,6 +298,15 @@ pub struct Question {
     pub clients: BTreeSet<IpAddr>,
     /// How many seconds before its end a certificate is reported.
     pub expires_within: i64,
+}
+
+impl Question {
+    /// The command that puts the VIP where it has to be.
+    #[must_use]
+    pub fn apply(&self, vip: IpAddr) -> String {
+        let device = self.device.as_ref().map(|device| format!(" --device {device}")).unwrap_or_default();
+        format!("`dsr-setup apply --vip {vip}{device}`")
+    }
 }
 
 impl Observations {

@@ -44,9 +44,11 @@ fn sources(seen: &Observations, question: &Question) -> Vec<Finding> {
             || "give an interface an address of its own".to_owned(),
             |address| {
                 format!(
-                    "`ip address del {} dev {}`, then `dsr-setup apply --vip {vip}`; if nothing changes, give an interface to other hosts \
-                     an address of its own, or write `src` into the route",
-                    address.net, address.interface
+                    "`ip address del {} dev {}`, then {}; if nothing changes, give an interface to other hosts an address of its own, or write \
+                     `src` into the route",
+                    address.net,
+                    address.interface,
+                    question.apply(vip)
                 )
             },
         );

@@ -132,6 +132,35 @@ fn change(change: impl FnOnce(&mut Observations, &mut Question) + 'static) -> Ch
     Box::new(change)
 }
 
+#[test]
+fn with_another_device_a_vip_on_lo_is_on_the_wrong_one_and_repairs_name_the_device() {
+    let vip0 = |is_up: bool| LinkState { is_up, ..link(9, "vip0", LinkKind::Inner) };
+    let found = after(|seen, question| {
+        seen.links.push(vip0(true));
+        question.device = Some("vip0".into());
+    });
+    assert!(found.iter().all(|finding| finding.code == Code::VipOnOtherInterface), "{found:#?}");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert_eq!(found[0].evidence, format!("{VIP}/32 is on lo, and not on vip0"));
+    assert!(found[0].repair.ends_with(&format!("then `dsr-setup apply --vip {VIP} --device vip0`")));
+
+    let on = |device: &'static str, is_up: bool| {
+        after(move |seen, question| {
+            seen.links.push(vip0(is_up));
+            seen.addresses
+                .iter_mut()
+                .filter(|held| question.vips.contains(&held.net.addr()))
+                .for_each(|held| held.interface = "vip0".into());
+            question.device = (device != "lo").then(|| device.into());
+        })
+    };
+    assert_eq!(on("vip0", true), []);
+    assert_eq!(on("lo", true), [], "without a device, each interface without neighbours will do");
+    assert_eq!(codes(&on("vip0", false)), [(Code::LoDown, Severity::Error)]);
+    let evidence = &on("vip0", false)[0].evidence;
+    assert_eq!(evidence, "vip0 is down: no address on it answers");
+}
+
 /// A name, a change of the healthy host, and what is found then.
 type Row<'a> = (&'a str, Change, &'a [(Code, Severity)]);
 

@@ -2,6 +2,7 @@ use super::*;
 
 fn kept(source: ApplySource) -> Kept {
     Kept {
+        device: "lo".into(),
         vips: ["192.0.2.80", "2001:db8::80"].map(|vip| vip.parse().unwrap()).into(),
         forwarding: Forwarding::No,
         apply: ApplyCommand { program: "/usr/bin/dsr-setup".into(), source },
@@ -124,4 +125,35 @@ fn only_the_unit_keeps_tunnels() {
     let error = files(Keeper::Networkd).unwrap_err();
     assert_eq!(error.to_string(), "`--for networkd` cannot keep a tunnel: use `--for systemd`");
     assert_eq!(files(Keeper::Netplan), Err(KeptError::Tunnels("netplan")));
+}
+
+#[test]
+fn another_device_is_named_in_every_file_and_waited_for() {
+    let of = |device: &str| Kept { device: device.into(), ..kept(ApplySource::Vips) };
+    let networkd = written(Keeper::Networkd, &of("vip0"));
+    assert_eq!(networkd[1].0, "/etc/systemd/network/10-dsr-setup-vip0.network");
+    let text = &networkd[1].1;
+    assert!(text.contains("\n[Match]\nName=vip0\n") && text.contains("\nLabel=vip0:vip\n"), "{text}");
+    assert!(!networkd.iter().any(|(_, text)| text.contains("lo:vip") || text.contains("on lo")), "{text}");
+
+    let unit = &written(Keeper::Systemd, &of("vip0"))[0].1;
+    assert!(unit.contains("\nExecStart=/usr/bin/dsr-setup apply --device vip0 --vip 192.0.2.80 "), "{unit}");
+    assert!(!unit.contains("on lo"), "{unit}");
+    for (device, want) in
+        [("vip0", "vip0"), ("vip-a.7", "vip\\x2da.7"), (".x", "\\x2ex"), ("a+b@c:d_e", "a\\x2bb\\x40c:d_e")]
+    {
+        let unit = &written(Keeper::Systemd, &of(device))[0].1;
+        let wait = format!("sys-subsystem-net-devices-{want}.device\n");
+        assert!(
+            unit.contains(&format!("\nWants={wait}")) && unit.contains(&format!("\nAfter={wait}")),
+            "{unit}"
+        );
+    }
+    let of_lo = &written(Keeper::Systemd, &kept(ApplySource::Vips))[0].1;
+    assert!(!of_lo.contains("--device") && !of_lo.contains("Wants="), "{of_lo}");
+
+    assert_eq!(files(Keeper::Netplan, &of("vip0")), Err(KeptError::Device("vip0".into())));
+    for name in ["", "a b", "vip*", "%i"] {
+        assert_eq!(files(Keeper::Networkd, &of(name)), Err(KeptError::UnquotableDevice(name.into())));
+    }
 }

@@ -11,10 +11,8 @@ use netlink_packet_route::address::{
 };
 
 use super::PROTOCOL;
-use crate::plan::{Difference, LoAddress, MarkSupport, Owner};
+use crate::plan::{self, Difference, LoAddress, MarkSupport, Owner};
 
-/// The longest label, in octets, that the kernel stores (IFNAMSIZ).
-const LONGEST_LABEL: usize = 15;
 /// The lifetime, in seconds, of an address that never ends.
 const FOR_EVER: u32 = u32::MAX;
 
@@ -23,7 +21,7 @@ pub(super) fn mark(message: &mut AddressMessage, vip: IpAddr, device: &str) {
     match vip {
         IpAddr::V4(_) => {
             message.header.scope = AddressScope::Link;
-            message.attributes.push(AddressAttribute::Label(own_label(device)));
+            message.attributes.push(AddressAttribute::Label(plan::label(device)));
         }
         IpAddr::V6(_) => {
             let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
@@ -35,12 +33,6 @@ pub(super) fn mark(message: &mut AddressMessage, vip: IpAddr, device: &str) {
     lifetime.ifa_valid = FOR_EVER;
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
-}
-
-/// The label of an IPv4 address that is ours: that of the device, as in `lo:vip`, as far as it has room. IPv6 addresses have no labels.
-fn own_label(device: &str) -> String {
-    let label = format!("{device}:vip");
-    if label.len() > LONGEST_LABEL { device.to_owned() } else { label }
 }
 
 /// Reads an address on the device from a message.
@@ -81,7 +73,7 @@ fn differences(
     };
     let ends = lifetime.is_some_and(|lifetime| lifetime.ifa_valid != FOR_EVER);
     let mark_is_lost = marks == MarkSupport::Kept && protocol(message) != Some(PROTOCOL);
-    let has_other_label = vip.is_ipv4() && label(message) != Some(own_label(device).as_str());
+    let has_other_label = vip.is_ipv4() && label(message) != Some(plan::label(device).as_str());
     [
         (may_be_source, Difference::Source),
         (flags_differ, Difference::Flags),

@@ -7,17 +7,15 @@ mod daemon;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use announcer::control::api::{ErrorCode, Request, Response, Status};
 use announcer::control::orders::{DrainOrder, Targets, UndrainOrder};
 use announcer::takeover::successor::Successor;
-use daemon::{Daemon, in_new_netns, ip, write_config};
+use daemon::{Daemon, in_new_netns, pair, write_config};
 use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,11 +30,9 @@ struct Frontend {
 /// The configuration of a frontend. `www` needs one other frontend, and `file` none.
 fn config(folder: &Path, www: &str) -> String {
     format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n\
-         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nasn = 65000\n\
-         [chain]\ninterface = \"segment\"\nmembers = [\"10.9.9.11\", \"10.9.9.12\"]\nkey_file = \"{}\"\nforward = false\n\
+        "{}forward = false\n\
          [[service]]\nname = \"file\"\nvips = [\"192.0.2.90\"]\n[[service.check]]\nfile = \"{}\"\ninterval = \"100ms\"\n{www}",
-        folder.join("key").display(),
+        pair::head(folder),
         folder.join("key").display(),
     )
 }
@@ -45,14 +41,8 @@ const WWW: &str = "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\nmin_ann
     [[service.check]]\nhttp = \"http://www.example.com:8080/\"\ninterval = \"100ms\"\nfall = 2\n";
 
 impl Frontend {
-    /// Starts it in the namespace of this thread, with this address.
-    fn start(folder: &Path, address: &str) -> Frontend {
-        ip("link set lo up");
-        ip(&format!("address add {address}/24 dev segment"));
-        ip("link set segment up");
-        let key = folder.join("key");
-        std::fs::write(&key, "a key of the test, long enough\n").unwrap();
-        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    /// Starts it in the namespace of this thread.
+    fn start(folder: &Path) -> Frontend {
         let healthy = Arc::new(AtomicBool::new(true));
         let (listener, answer) = (TcpListener::bind("0.0.0.0:8080").unwrap(), healthy.clone());
         std::thread::spawn(move || {
@@ -107,27 +97,12 @@ fn refused_with(want: &str, order: impl Fn() -> Response) {
 #[test]
 fn what_a_frontend_may_withdraw_depends_on_what_the_others_announce() {
     in_new_netns(|folder| {
-        let (first, second) = (folder.join("1"), folder.join("2"));
-        std::fs::create_dir(&first).unwrap();
-        std::fs::create_dir(&second).unwrap();
-        let (says, said) = mpsc::channel();
-        let (goes, go) = mpsc::channel::<()>();
-        let other = std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            says.send(nix::unistd::gettid()).unwrap();
-            go.recv().unwrap();
-            Frontend::start(&second, "10.9.9.12")
-        });
-        let thread = said.recv().unwrap();
-        ip(&format!("link add segment type veth peer name segment netns {thread}"));
-        goes.send(()).unwrap();
-        let a = Frontend::start(&first, "10.9.9.11");
-        let b = other.join().unwrap();
+        let (a, b) = pair::start_two(folder, Frontend::start);
         a.until("announced", "healthy");
         b.until("announced", "healthy");
         drains_and_upgrades(&a, &b);
         probes(&a, &b);
-        reloads(&first, &a, &b);
+        reloads(&folder.join("1"), &a, &b);
     });
 }
 

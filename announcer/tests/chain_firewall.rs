@@ -9,10 +9,8 @@ mod segment;
 
 use std::io::Write;
 use std::net::{IpAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use announcer::chain::contact::ContactReport;
@@ -26,10 +24,10 @@ use announcer::chain::rules::counters::{self, ChainCounters, TestPacketCounters}
 use announcer::chain::rules::others::dropping_chains;
 use announcer::chain::rules::{ListenOn, TEST_SOURCE_V4, TEST_SOURCE_V6};
 use announcer::chain::test_packets::{TestPacketReport, TestPacketState, TestPacketWatch, WINDOW};
-use announcer::control::api::{ChainReport, Request, Response};
 use announcer::model::Family;
 use announcer::realtime::io::RealtimeThread;
-use daemon::{Daemon, in_new_netns, ip};
+use daemon::pair::chain_of;
+use daemon::{Daemon, in_new_netns, pair};
 use segment::{Namespace, PORT, Site, VIPS, member};
 use until::until;
 
@@ -397,30 +395,14 @@ fn why_a_member_is_not_heard() {
 }
 
 /// A daemon with a server, in the namespace of the calling thread.
-fn start_daemon(folder: &Path, address: &str) -> Daemon {
-    ip("link set lo up");
-    ip(&format!("address add {address}/24 dev segment"));
-    ip("link set segment up");
-    let key = folder.join("key");
-    std::fs::write(&key, KEY).unwrap();
-    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+fn start_daemon(folder: &Path) -> Daemon {
     let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
     std::thread::spawn(move || for _ in listener.incoming() {});
     let config = format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n\
-         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nasn = 65000\n\
-         [chain]\ninterface = \"segment\"\nmembers = [\"10.9.9.11\", \"10.9.9.12\"]\nkey_file = \"{}\"\n\
-         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 8080\n",
-        key.display()
+        "{}[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 8080\n",
+        pair::head(folder)
     );
     Daemon::start(folder, &config)
-}
-
-fn chain_of(daemon: &Daemon) -> Result<ChainReport, String> {
-    match daemon.ask(&Request::Chain) {
-        Ok(Response::Chain(report)) => Ok(*report),
-        other => Err(format!("{other:?}")),
-    }
 }
 
 /// Waits until the daemon says this of its test packets, and its warnings about the packet filter are these.
@@ -448,22 +430,7 @@ fn nft(text: &str) {
 #[ignore = "three windows of 20 s; `make chain` runs it"]
 fn two_daemons_find_a_packet_filter_between_them() {
     in_new_netns(|folder| {
-        let (first, second) = (folder.join("1"), folder.join("2"));
-        std::fs::create_dir(&first).unwrap();
-        std::fs::create_dir(&second).unwrap();
-        let (says, said) = mpsc::channel();
-        let (goes, go) = mpsc::channel::<()>();
-        let other = std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            says.send(nix::unistd::gettid()).unwrap();
-            go.recv().unwrap();
-            start_daemon(&second, "10.9.9.12")
-        });
-        let thread = said.recv().unwrap();
-        ip(&format!("link add segment type veth peer name segment netns {thread}"));
-        goes.send(()).unwrap();
-        let a = start_daemon(&first, "10.9.9.11");
-        let b = other.join().unwrap();
+        let (a, b) = pair::start_two(folder, start_daemon);
         let limit = WINDOW * 3;
         until_says(&a, limit, "good", &[]);
         until_says(&b, limit, "good", &[]);

@@ -3,7 +3,7 @@
 //! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
-//! bgp chain peer overrides service recipients attributes deprefer check health hooks log metrics status_page   one table each: its keys, each declared
+//! bgp chain dsr peer overrides service recipients attributes deprefer check health hooks log metrics status_page   one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
@@ -33,6 +33,7 @@ pub mod diff;
 mod digest;
 mod document;
 mod drain;
+mod dsr;
 pub mod endpoint;
 mod error;
 mod file;
@@ -82,6 +83,7 @@ pub use chain::{ChainConfig, LONGEST_LEAVE, MISSING_HEARTBEATS, MOST_MEMBERS};
 pub use check::{CheckConfig, OnFailure};
 pub use digest::ConfigDigest;
 pub use drain::{ACKNOWLEDGE, DrainConfig};
+pub use dsr::DsrConfig;
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{Config, FILE, canonical};
 pub use health::HealthConfig;

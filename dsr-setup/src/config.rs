@@ -1,12 +1,14 @@
-//! The VIPs in announcer's configuration or on the command line, and whether its chain forwards packets.
+//! The VIPs in announcer's configuration or on the command line, the directors, and whether its chain forwards packets.
 //!
-//! Pure. Only `[[service]] vips` and `[chain] forward` are read; `announcer validate` checks the rest of the file.
+//! Pure. Only `[[service]] vips`, `[dsr] directors` and `[chain] forward` are read; `announcer validate` checks the rest of the file.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use crate::encoding::{self, EncodingFault};
@@ -63,33 +65,59 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigError> {
 /// # Errors
 /// All mistakes at once, each with its line and column.
 pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<IpAddr>, ConfigError> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        ConfigError(vec![format!("{}: {}", at(name, text, error.span()), error.message())])
-    })?;
-    let (mut vips, mut errors) = (BTreeSet::new(), Vec::new());
-    for written in file.service.into_iter().flat_map(|service| service.vips) {
+    let file: File = parse(name, text)?;
+    addresses(name, text, variables, file.service.into_iter().flat_map(|service| service.vips), vip_or_range)
+}
+
+/// The directors (`[dsr] directors`) in `text`, which is a file of announcer's configuration; messages call it `name`.
+///
+/// # Errors
+/// All mistakes at once, each with its line and column.
+pub fn directors(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<IpAddr>, ConfigError> {
+    let file: DsrFile = parse(name, text)?;
+    let director = |text: &str| match vip(text) {
+        Ok(address) => Ok(vec![address]),
+        Err(VipError::Kind(kind)) => Err(DirectorError::Kind(kind)),
+        Err(VipError::NoAddress | VipError::Range(_)) => Err(DirectorError::NoAddress),
+    };
+    addresses(name, text, variables, file.dsr.directors, director)
+}
+
+/// A text as TOML with the keys of `T`.
+fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text)
+        .map_err(|error| ConfigError(vec![format!("{}: {}", at(name, text, error.span()), error.message())]))
+}
+
+/// The addresses of all values, each of which `read` reads after its variables were replaced.
+fn addresses<E: Display>(
+    name: &str,
+    text: &str,
+    variables: &Variables,
+    values: impl IntoIterator<Item = Spanned<String>>,
+    read: impl Fn(&str) -> Result<Vec<IpAddr>, E>,
+) -> Result<BTreeSet<IpAddr>, ConfigError> {
+    let (mut found, mut errors) = (BTreeSet::new(), Vec::new());
+    for written in values {
+        let place = || at(name, text, Some(written.span()));
         let as_written = written.get_ref();
         let (expanded, shown) = match expand(as_written, variables) {
             Ok(Some(Expansion { text, shown })) => (text.clone(), shown.unwrap_or(text)),
             Ok(None) => (as_written.clone(), as_written.clone()),
             Err(error) => {
-                let place = at(name, text, Some(written.span()));
                 let help = error.unset.map_or(error.help, |name| {
                     format!("set it in the environment, also in that of dsr-setup.service, or write a default, as in `${{{name}:-192.0.2.80}}`")
                 });
-                errors.push(format!("{place}: {}; {help}", error.message));
+                errors.push(format!("{}: {}; {help}", place(), error.message));
                 continue;
             }
         };
-        match vip_or_range(&expanded) {
-            Ok(all) => vips.extend(all),
-            Err(error) => {
-                let place = at(name, text, Some(written.span()));
-                errors.push(format!("{place}: `{shown}` {error}"));
-            }
+        match read(&expanded) {
+            Ok(all) => found.extend(all),
+            Err(error) => errors.push(format!("{}: `{shown}` {error}", place())),
         }
     }
-    if errors.is_empty() { Ok(vips) } else { Err(ConfigError(errors)) }
+    if errors.is_empty() { Ok(found) } else { Err(ConfigError(errors)) }
 }
 
 /// Whether `[chain]` is in `text`, which is a file of announcer's configuration, without `forward = false`. A text that is no TOML has no
@@ -116,6 +144,17 @@ pub enum VipError {
     Range(#[from] RangeError),
 }
 
+/// Why a text is not the address of a director. The message continues the text itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum DirectorError {
+    /// Not an address at all, or one with a prefix length.
+    #[error("is not an IP address; write that of the director in the LAN, as in `10.0.1.5`")]
+    NoAddress,
+    /// An address that no other host in the LAN can have.
+    #[error("is {0}, and cannot be the address of a director")]
+    Kind(&'static str),
+}
+
 /// The mistakes in the configuration, one line each.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -131,6 +170,18 @@ struct File {
 struct Service {
     #[serde(default)]
     vips: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+struct DsrFile {
+    #[serde(default)]
+    dsr: Dsr,
+}
+
+#[derive(Deserialize, Default)]
+struct Dsr {
+    #[serde(default)]
+    directors: Vec<Spanned<String>>,
 }
 
 /// `name:line:column` of the span's start, both from 1.
@@ -218,6 +269,41 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn directors_are_read_alone_and_every_mistake_has_its_place() {
+        let variables = Variables::from([("D".to_owned(), Variable::Environment("10.0.1.6".to_owned()))]);
+        let of = |text: &str| directors("a.toml", text, &variables);
+        for (text, want) in [
+            (
+                "[dsr]\ndirectors = [\"10.0.1.5\", \"${D}\", \"2001:db8:1::5\"]\n",
+                vec!["10.0.1.5", "10.0.1.6", "2001:db8:1::5"],
+            ),
+            ("dsr.directors = []\n[[service]]\nvips = 7\n", vec![]),
+            ("[dsr]\n", vec![]),
+            ("", vec![]),
+        ] {
+            let want: BTreeSet<IpAddr> = want.into_iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(of(text).unwrap(), want, "{text}");
+        }
+        let not_an_address = "is not an IP address; write that of the director in the LAN, as in `10.0.1.5`";
+        for (written, want) in [
+            (
+                "[\"10.0.1.5/24\",\n \"127.0.0.1\"]",
+                format!(
+                    "a.toml:2:14: `10.0.1.5/24` {not_an_address}\na.toml:3:2: `127.0.0.1` is a loopback address, and cannot be the address of a director"
+                ),
+            ),
+            ("[\"10.0.1.5-10.0.1.6\"]", format!("a.toml:2:14: `10.0.1.5-10.0.1.6` {not_an_address}")),
+            (
+                "\"10.0.1.5\"",
+                "a.toml:2:13: invalid type: string \"10.0.1.5\", expected a sequence".to_owned(),
+            ),
+        ] {
+            let error = of(&format!("[dsr]\ndirectors = {written}\n")).unwrap_err().to_string();
+            assert_eq!(error, want, "{written}");
+        }
     }
 
     // H16.

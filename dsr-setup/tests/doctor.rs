@@ -117,12 +117,29 @@ fn vip_held_by_another_host() {
     let mac = Lan::mac(&lan.router, "r0");
     let text = lan.text(&[]).1;
     assert!(text.contains(&format!("{} answered ARP for 192.0.2.80 on eth0", mac)), "{text}");
-    assert!(text.contains("if that is the director, name its address with `--director`"), "{text}");
+    assert!(text.contains("if that is the director, name its address with `--director`, or in `[dsr] directors` of the configuration"), "{text}");
 
     // The director answers rightly, in one of its addresses or in several; another host does not.
     lan.expect(&["--director", "10.0.1.1"], &[]);
     let errors = ["error vip-held-by-other 192.0.2.80", "error vip-held-by-other 2001:db8::80"];
     lan.expect(&["--director", "10.0.1.77"], &errors);
+
+    // The same by the configuration, and by both.
+    let services = "[[service]]\nvips = [\"192.0.2.80\", \"2001:db8::80\"]\n";
+    let warnings = ["warning vip-held-by-other 192.0.2.80", "warning vip-held-by-other 2001:db8::80"];
+    for (directors, options, want) in [
+        ("", &[][..], &warnings[..]),
+        ("[dsr]\ndirectors = [\"10.0.1.1\"]\n", &[], &[]),
+        ("[dsr]\ndirectors = [\"10.0.1.77\"]\n", &[], &errors),
+        ("[dsr]\ndirectors = [\"10.0.1.77\"]\n", &["--director", "10.0.1.1"], &[]),
+    ] {
+        let path = lan.config(&format!("{services}{directors}"));
+        lan.expect(&[&["--config", path.to_str().unwrap()], options].concat(), want);
+    }
+    let path = lan.config(&format!("{services}[dsr]\ndirectors = [\"relayd\"]\n"));
+    let refused = lan.text(&["--config", path.to_str().unwrap()]);
+    assert_eq!((refused.0, refused.1.as_str()), (2, ""));
+    assert!(refused.2.contains("announcer.toml:4:14: `relayd` is not an IP address"), "{}", refused.2);
 }
 
 #[test]

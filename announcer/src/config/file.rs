@@ -15,6 +15,7 @@ use super::default_values::Defaults;
 use super::defaults;
 use super::document::Substituted;
 use super::drain::DrainConfig;
+use super::dsr::DsrConfig;
 use super::error::Fault;
 use super::health::HealthConfig;
 use super::hooks::HooksConfig;
@@ -27,7 +28,7 @@ use super::service::ServiceConfig;
 use super::sources::Sources;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
-use super::{bgp, chain, drain, health, hooks, log, metrics, peer, service, status_page};
+use super::{bgp, chain, drain, dsr, health, hooks, log, metrics, peer, service, status_page};
 use crate::model::Recipients;
 
 /// The whole file.
@@ -43,6 +44,7 @@ pub const FILE: Section = Section {
         optional_table("metrics", &metrics::SECTION),
         optional_table("drain", &drain::SECTION),
         optional_table("chain", &chain::SECTION),
+        optional_table("dsr", &dsr::SECTION),
         optional_table("status", &status_page::SECTION),
         optional_table("log", &log::SECTION),
         optional_table("defaults", &defaults::SECTION),
@@ -68,6 +70,8 @@ pub struct Config {
     pub drain: Option<DrainConfig>,
     /// The chain of the frontends; `None`: there is none.
     pub chain: Option<ChainConfig>,
+    /// What `dsr-setup doctor` has to know; `None`: the table is absent.
+    pub dsr: Option<DsrConfig>,
     /// The status page; `None`: there is none.
     pub status: Option<StatusPageConfig>,
     /// What the daemon logs, and how.
@@ -118,6 +122,7 @@ pub(super) struct WrittenFile {
     pub(super) metrics: Option<metrics::Written>,
     pub(super) drain: Option<drain::Written>,
     pub(super) chain: Option<chain::Written>,
+    pub(super) dsr: Option<dsr::Written>,
     pub(super) status: Option<status_page::Written>,
     pub(super) log: Option<log::Written>,
 }
@@ -145,6 +150,7 @@ pub(super) fn read(
             metrics: table.table("metrics", metrics::Written::read),
             drain: table.table("drain", drain::Written::read),
             chain: table.table("chain", chain::Written::read),
+            dsr: table.table("dsr", dsr::Written::read),
             status: table.table("status", status_page::Written::read),
             log: table.table("log", log::Written::read),
         }
@@ -180,6 +186,7 @@ impl WrittenFile {
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
             drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
             chain: absent_or_good(self.chain.as_ref().map(chain::Written::used))?,
+            dsr: absent_or_good(self.dsr.as_ref().map(dsr::Written::used))?,
             status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
             log: self.log.as_ref()?.used()?,
         })
@@ -203,7 +210,7 @@ pub(super) fn comparable(config: &Config) -> String {
 }
 
 fn write(config: &Config, mut out: TomlWriter) -> String {
-    let Config { bgp, peers, services, health, hooks, metrics, drain, chain, status, log } = config;
+    let Config { bgp, peers, services, health, hooks, metrics, drain, chain, dsr, status, log } = config;
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
     for peer in peers {
@@ -231,6 +238,10 @@ fn write(config: &Config, mut out: TomlWriter) -> String {
     if let Some(chain) = chain {
         out.header(chain::SECTION.header);
         chain::Written::from(chain).write(&mut out);
+    }
+    if let Some(dsr) = dsr {
+        out.header(dsr::SECTION.header);
+        dsr::Written::from(dsr).write(&mut out);
     }
     if let Some(status) = status {
         out.header(status_page::SECTION.header);

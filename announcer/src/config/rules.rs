@@ -12,7 +12,7 @@ use super::address::NextHopValue;
 use super::error::{Fault, unique};
 use super::file::WrittenFile;
 use super::peer::PeerAddress;
-use super::{chain, hooks, peer, recipients, service};
+use super::{chain, dsr, hooks, peer, recipients, service};
 
 /// Checks the file as a whole.
 pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
@@ -28,6 +28,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     listeners(file, faults);
     let all_vips = file.vips().map(|vip| *vip.get_ref()).collect();
     file.chain.iter().for_each(|written| chain::judge(written, &all_vips, faults));
+    file.dsr.iter().for_each(|written| dsr::judge(written, faults));
     let members = file.chain.as_ref().map(|chain| {
         let written = chain.members.as_ref().map(|members| members.get_ref().len());
         written.unwrap_or(chain::MOST_MEMBERS)
@@ -91,7 +92,7 @@ fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     }
 }
 
-/// A VIP is on every frontend, so it cannot be the address of a peer, a source or a next hop.
+/// A VIP is on every frontend, so it cannot be the address of a peer, a source, a next hop or a director.
 fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut roles: HashMap<IpAddr, (&str, Range<usize>, &'static str)> = HashMap::new();
     let mut role = |ip: IpAddr, span: Range<usize>, role, label| {
@@ -116,6 +117,10 @@ fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
         if let Some((ip, span)) = peer.ip() {
             role(ip, span, "a peer's address", "the peer's address");
         }
+    }
+    let directors = file.dsr.iter().filter_map(|dsr| dsr.directors.as_ref());
+    for director in directors.flat_map(|all| all.get_ref()) {
+        role(*director.get_ref(), director.span(), "a director's address", "the director");
     }
     for vip in file.vips() {
         if let Some((role, place, label)) = roles.get(vip.get_ref()) {

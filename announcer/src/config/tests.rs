@@ -175,6 +175,7 @@ fn a_good_file_is_read_as_it_says() {
             hooks: None,
             metrics: None,
             chain: None,
+            dsr: None,
             drain: None,
             status: None,
             log: LogConfig { level: "info".into(), format: LogFormat::Text },

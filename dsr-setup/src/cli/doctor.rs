@@ -22,7 +22,8 @@ pub(super) struct Doctor {
     #[command(flatten)]
     source: VipSource,
 
-    /// A director on the LAN, which answers ARP and ND for the VIPs rightly; repeat it for more
+    /// A director on the LAN, which answers ARP and ND for the VIPs rightly, beside those of the configuration (`[dsr] directors`);
+    /// repeat it for more
     #[arg(long = "director", value_name = "ADDRESS")]
     directors: Vec<IpAddr>,
 
@@ -63,6 +64,7 @@ impl Doctor {
             for (name, text) in texts(self.source.config())? {
                 let variables = environment(&text);
                 question.vips.extend(config::vips(&name, &text, &variables)?);
+                question.directors.extend(config::directors(&name, &text, &variables)?);
                 written::add(&mut question, &text, &variables);
             }
             question.is_complete = true;

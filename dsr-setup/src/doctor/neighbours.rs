@@ -93,7 +93,9 @@ fn of_answers(seen: &Observations, question: &Question, answers: &[NeighbourAnsw
             let of = neighbours_with(answers, question, *mac);
             let (evidence, severity) = match question.directors.is_empty() {
                 true => (
-                    format!("{evidence}{of}: if that is the director, name its address with `--director`"),
+                    format!(
+                        "{evidence}{of}: if that is the director, name its address with `--director`, or in `[dsr] directors` of the configuration"
+                    ),
                     Severity::Warning,
                 ),
                 false => (format!("{evidence}{of}, and it is none of the directors"), Severity::Error),

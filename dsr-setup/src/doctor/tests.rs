@@ -320,7 +320,7 @@ fn who_answers_on_the_lan() {
     assert_eq!(
         findings[0].evidence,
         "02:00:00:00:00:09 answered ARP for 192.0.2.80 on eth0 (it has also answered for 10.0.1.2): if that is the director, name its \
-         address with `--director`"
+         address with `--director`, or in `[dsr] directors` of the configuration"
     );
 }
 

@@ -57,6 +57,7 @@ fn every_table_and_key_that_differs_is_named() {
         ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["[hooks] added"]),
         ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["[metrics] added"]),
         ("drain", Box::new(append("[drain]\ndeadline = \"20s\"")), &["[drain] added"]),
+        ("dsr", Box::new(append("[dsr]\ndirectors = [\"10.0.1.5\"]")), &["[dsr] added"]),
         ("status", Box::new(append("[status]\nlisten = \"127.0.0.1:9180\"")), &["[status] added"]),
         (
             "health",

@@ -251,6 +251,12 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn dsrs()(count in 1u8..4) -> DsrConfig {
+        DsrConfig { directors: (0..count).map(|n| Ipv4Addr::new(10, 8, 0, n + 1).into()).collect() }
+    }
+}
+
+prop_compose! {
     fn metrics()(address in any::<IpAddr>(), port in 1u16.., hosts in proptest::collection::vec("[a-z]{1,8}", 0..3)) -> MetricsConfig {
         MetricsConfig { listen: SocketAddr::new(address, port), hosts }
     }
@@ -277,7 +283,7 @@ prop_compose! {
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
         ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
-        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), (drain, chain) in (option::of(drain()), option::of(chains())), status in option::of(status_pages()), log in logs(),
+        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), (drain, chain, dsr) in (option::of(drain()), option::of(chains()), option::of(dsrs())), status in option::of(status_pages()), log in logs(),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -314,7 +320,7 @@ prop_compose! {
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, chain, log }
+        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, chain, dsr, log }
     }
 }
 

@@ -152,6 +152,7 @@ fn run(
     load: Load,
 ) -> Result<(Report, Vec<Option<u64>>)> {
     site.set(mode)?;
+    site.check_doctor()?;
     let client = site.client(vip, load.flows, load.rate, load.silence)?;
     let _ending = Ending(client.control.clone());
     let deaths = phases::play(site, changes, &client)?;

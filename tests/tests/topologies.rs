@@ -17,7 +17,7 @@ use lab::load::{self, Plan};
 use lab::{Lab, Node, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, VIPS, next_hops, server, topology};
+use scene::{PATIENCE, VIPS, doctor_finds_nothing, next_hops, server, topology};
 use until::until;
 
 fn main() -> ExitCode {
@@ -114,6 +114,7 @@ fn play(name: &str) -> Result<()> {
         let heard: BTreeSet<&str> = report.total.ok.keys().map(String::as_str).collect();
         ensure!(heard == all, "{vip} was answered by {heard:?} alone");
     }
+    doctor_finds_nothing(&frontends)?;
 
     let first = lab.node("fe1")?;
     ensure!(first.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");

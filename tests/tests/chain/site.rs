@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::flows::{Control, Plan, Report};
 use lab::{Cut, Lab, Node};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, next_hops};
+use scene::{PATIENCE, doctor_finds_nothing, next_hops};
 use until::until;
 
 use crate::network::{Network, ROUTERS, number};
@@ -211,6 +211,12 @@ impl Site {
             );
         }
         Ok(())
+    }
+
+    /// Checks that `dsr-setup doctor` finds nothing on any frontend, also beside the rules of the chain.
+    pub(crate) fn check_doctor(&self) -> Result<()> {
+        let nodes = self.frontends.iter().map(|frontend| self.node(frontend)).collect::<Result<Vec<_>>>()?;
+        doctor_finds_nothing(&nodes)
     }
 
     /// Checks that the chain has left no rule and no device in the kernel.

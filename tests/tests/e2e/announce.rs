@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bgpkit_parser::models::{AsnLength, BgpMessage, NetworkPrefix, Nlri};
 use bgpkit_parser::parser::bgp::messages::parse_bgp_message;
 use scene::log::Mark;
-use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
+use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address, doctor_finds_nothing};
 use serde_json::Value;
 
 use crate::support::{json, reason, status};
@@ -51,7 +51,8 @@ pub(crate) fn announce(scene: &Scene) -> Result<()> {
             .is_some_and(|peers| peers.iter().all(|peer| peer["state"] == "Established")),
         "{status}"
     );
-    Ok(())
+    let frontends = FRONTENDS.iter().map(|name| scene.node(name)).collect::<Result<Vec<_>>>()?;
+    doctor_finds_nothing(&frontends)
 }
 
 pub(crate) fn octets(scene: &Scene) -> Result<()> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lab::{Lab, Node};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, VIPS, topology};
+use scene::{PATIENCE, VIPS, doctor_finds_nothing, topology};
 use until::until;
 
 use super::ask;
@@ -28,6 +28,7 @@ pub(crate) fn play() -> Result<()> {
     let lab = Lab::up(&topology("l2"))?;
     let frontends = ["fe1", "fe2", "fe3"];
     served_by(&lab, &frontends)?;
+    doctor_finds_nothing(&[lab.node("fe1")?, lab.node("fe2")?, lab.node("fe3")?])?;
     one_way(&lab)?;
     icmp_errors(&lab)?;
     arp(&lab)?;

@@ -2,12 +2,13 @@
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`, `device`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
 //! the chain (`chain`), tunnels (`tunnel`), the state file (`store`), announcer's control socket (`announcer`), and the lock of the keeper
-//! (`lock`). `doctor` looks at the whole host, and at its sockets by `sock_diag`.
+//! (`lock`). `doctor` looks at the whole host, and at its sockets by `sock_diag`. `dump` asks again for a dump that was refused.
 
 pub mod announcer;
 pub mod chain;
 pub mod device;
 pub mod doctor;
+pub mod dump;
 pub mod events;
 pub mod http;
 pub mod lock;

@@ -13,6 +13,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::Error;
+use super::dump::dump;
 use super::vips::{LO, is, request_error};
 use crate::plan::{Interface, InterfaceKind};
 
@@ -105,7 +106,7 @@ pub async fn interfaces(
     handle: &Handle,
     needs_routes: impl Fn(&[Interface]) -> bool,
 ) -> Result<Vec<Interface>, Error> {
-    let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(request_error)?;
+    let links: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
     let mut interfaces: Vec<Interface> = links.iter().filter_map(read).collect();
     if needs_routes(&interfaces) {
         let leading = default_routes(handle).await?;
@@ -119,13 +120,14 @@ pub async fn interfaces(
 /// The indexes of the interfaces through which an IPv4 default route of any table leads.
 async fn default_routes(handle: &Handle) -> Result<BTreeSet<u32>, Error> {
     let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let routes = handle.route().get(all).execute();
-    let of_default = routes.try_filter(|route| {
-        let is_default =
-            route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast;
-        std::future::ready(is_default)
-    });
-    let routes: Vec<RouteMessage> = of_default.try_collect().await.map_err(request_error)?;
+    let of_default = || {
+        handle.route().get(all.clone()).execute().try_filter(|route| {
+            let is_default =
+                route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast;
+            std::future::ready(is_default)
+        })
+    };
+    let routes: Vec<RouteMessage> = dump(of_default).await.map_err(request_error)?;
     Ok(routes.iter().flat_map(through).collect())
 }
 

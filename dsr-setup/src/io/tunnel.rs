@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
 use super::chain::nft;
+use super::dump::dump;
 use super::vips::{is, request_error};
 use super::{Error, permitted};
 use crate::tunnel::{
@@ -47,7 +48,7 @@ pub enum TunnelError {
 /// # Errors
 /// Those of rtnetlink and of `/proc`, and that `nft` needs CAP_NET_ADMIN.
 pub async fn observe(handle: &Handle, mss: Option<MssRules>) -> Result<TunnelState, Error> {
-    let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(request_error)?;
+    let links: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
     let mut devices = BTreeMap::new();
     let mut mtu = None;
     for link in &links {

@@ -22,6 +22,7 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
 use super::device::{Device, DeviceKind};
+use super::dump::dump;
 use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
 
 mod message;
@@ -89,15 +90,14 @@ impl Vips {
     }
 
     /// The netlink connection.
-    pub(super) fn handle(&self) -> &Handle {
+    pub(in crate::io) fn handle(&self) -> &Handle {
         &self.handle
     }
 
     /// Reads from the kernel the device of the VIPs, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
     /// according to the state file. They count only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
-        let all =
-            self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(request_error)?;
+        let all = dump(|| self.handle.address().get().execute()).await.map_err(request_error)?;
         let marks = if all.iter().any(|message| protocol(message).is_some()) {
             MarkSupport::Kept
         } else {
@@ -155,7 +155,7 @@ impl Vips {
                 () = &mut routed => break,
                 () = tokio::time::sleep(GONE_POLL) => {}
             }
-            // Not in the select: until all answers to a dump have been read, the kernel refuses the next one on this socket with EBUSY.
+            // Not in the select: a dump that is dropped halfway holds the next one up.
             if self.is_one_gone(&added).await || give_up <= tokio::time::Instant::now() {
                 break;
             }
@@ -165,10 +165,11 @@ impl Vips {
 
     /// Whether one of these addresses was removed again: its route will not appear, and it has to be put back.
     async fn is_one_gone(&self, vips: &[IpAddr]) -> bool {
-        let dump = self.handle.address().get().set_link_index_filter(self.device.index).execute();
-        let on_lo: Result<BTreeSet<IpAddr>, _> =
-            dump.try_filter_map(async |message| Ok(net(&message).map(|net| net.addr()))).try_collect().await;
-        on_lo.is_ok_and(|on_lo| vips.iter().any(|vip| !on_lo.contains(vip)))
+        let index = self.device.index;
+        let on_lo = dump(|| self.handle.address().get().set_link_index_filter(index).execute()).await;
+        let Ok(on_lo) = on_lo else { return false };
+        let on_lo: BTreeSet<IpAddr> = on_lo.iter().filter_map(net).map(|net| net.addr()).collect();
+        vips.iter().any(|vip| !on_lo.contains(vip))
     }
 
     /// Puts one VIP on `lo`. It does not wait for its route.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use dsr_setup::io::dump::dump;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -121,8 +121,8 @@ impl Neighbours {
 
     async fn entries(&self, v4: bool) -> Result<Vec<NeighbourMessage>, rtnetlink::Error> {
         let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let dump = self.handle.neighbours().get().set_address_family(family).execute();
-        timeout(LIMIT, dump.try_collect()).await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
+        let dumped = dump(|| self.handle.neighbours().get().set_address_family(family).execute());
+        timeout(LIMIT, dumped).await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
     }
 
     /// The Ethernet addresses of the neighbours on an interface, as far as the kernel knows them.

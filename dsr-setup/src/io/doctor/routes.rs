@@ -20,11 +20,12 @@ use crate::doctor::observations::{
     anywhere,
 };
 use crate::io::Error;
+use crate::io::dump::dump;
 use crate::io::vips::{flags, is, net, protocol, request_error};
 
 /// The interfaces.
 pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkState>, Error> {
-    let all: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(request_error)?;
+    let all: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
     Ok(all.iter().map(link).collect())
 }
 
@@ -66,7 +67,7 @@ fn link(message: &LinkMessage) -> LinkState {
 
 /// The addresses of all interfaces.
 pub(super) async fn addresses(handle: &Handle, links: &[LinkState]) -> Result<Vec<HostAddress>, Error> {
-    let all = handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(request_error)?;
+    let all = dump(|| handle.address().get().execute()).await.map_err(request_error)?;
     let read = |message: &netlink_packet_route::address::AddressMessage| {
         let flags = flags(message);
         // RFC 4429: an optimistic address is used although detection goes on.
@@ -98,8 +99,7 @@ pub(super) async fn routes(handle: &Handle, links: &[LinkState]) -> Result<Vec<R
     let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
     let mut all = Vec::new();
     for question in [v4, v6] {
-        let answers = handle.route().get(question).execute().try_collect::<Vec<_>>().await;
-        match answers {
+        match dump(|| handle.route().get(question.clone()).execute()).await {
             Ok(answers) => all.extend(answers.iter().filter_map(|message| route(message, links))),
             Err(error) if is(&error, libc::EAFNOSUPPORT) || is(&error, libc::EOPNOTSUPP) => {} // a host without IPv6
             Err(error) => return Err(request_error(error)),
@@ -169,7 +169,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 pub(super) async fn rules(handle: &Handle) -> Seen<Vec<PolicyRule>> {
     let mut all = Vec::new();
     for version in [IpVersion::V4, IpVersion::V6] {
-        match handle.rule().get(version).execute().try_collect::<Vec<_>>().await {
+        match dump(|| handle.rule().get(version.clone()).execute()).await {
             Ok(messages) => all.extend(messages.iter().map(rule)),
             Err(error) if is(&error, libc::EOPNOTSUPP) || is(&error, libc::EAFNOSUPPORT) => {}
             Err(error) => return Err(Unseen(request_error(error).to_string())),

@@ -15,6 +15,8 @@
 //!                                                             watch<WatchPlan>          -> listeners
 //!                                                             watch<Pace>               -> probes
 //!                                                             mpsc<Vec<StandingChange>> -> hook
+//! findings          netlink, watch<Config>                    watch<HostFindings>       -> metrics
+//!                                                             watch<warnings>           -> control
 //! delivery          watch<LocRib>, watch<SessionReport>       watch<warnings>           -> control, mpsc<Ask> -> director
 //!                                                             mpsc<ChangeBatch>         -> history
 //! network           netlink                                   watch<Network>            -> sessions, router id
@@ -76,6 +78,7 @@ use self::io::bfd::{self, BfdChannels};
 use self::io::chain::{self, ChainChannels, ChainStop};
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
+use self::io::findings::{self, FindingChannels};
 use self::io::limits;
 use self::io::program_file;
 use self::io::reload::{self, Reloader};
@@ -123,6 +126,7 @@ use crate::takeover::io::descriptors::Descriptors;
 use crate::takeover::io::exec::{block_signals, signals_handled};
 use crate::takeover::successor::{INSTALLED, ROLLED_BACK, Successor, installed};
 use crate::takeover::{Start, StartReport};
+use crate::vip::findings::HostFindings;
 use crate::vip::{self, WantedVips};
 use crate::watchdog::Turns;
 
@@ -226,6 +230,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (wanted_tx, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
     let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
     let (vip_warnings, vip_warning) = watch::channel(Vec::new());
+    let (finding_warnings, finding_warning) = watch::channel(Vec::new());
+    let (findings_tx, host_findings) = watch::channel(HostFindings::default());
     let (network_tx, network) = watch::channel(Arc::new(Network::default()));
     let (peers_tx, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
@@ -300,6 +306,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         state_dir: options.state_dir.clone(),
     };
     let mut vips_task = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
+    let finding_channels = FindingChannels {
+        configs: configs.clone(),
+        findings: findings_tx,
+        warnings: finding_warnings,
+        files: files.clone(),
+    };
+    let _findings = OwnedTask::new("findings".into(), move || findings::watch(finding_channels.clone()));
     let owner = drain::io::Owner {
         folder: drain_dir,
         files: files.clone(),
@@ -403,7 +416,15 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         drain_requests,
         fallback: fallbacks.clone(),
         file_warning,
-        warnings: vec![delivery_warning, bind_error, page_error, vip_warning, level_warning, program_warning],
+        warnings: vec![
+            delivery_warning,
+            bind_error,
+            page_error,
+            vip_warning,
+            finding_warning,
+            level_warning,
+            program_warning,
+        ],
         level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),
@@ -424,6 +445,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         hooks: runs.clone(),
         tally,
         program,
+        findings: host_findings,
         bind_error: bind_errors,
     };
     let paged = PageContext { control: context.clone(), samples, bind_error: page_errors };

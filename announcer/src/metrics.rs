@@ -28,6 +28,7 @@ use crate::hook::HookRuns;
 use crate::model::{Asn, Histogram, PeerName, RouterId};
 use crate::rib::NotSent;
 use crate::takeover::Start;
+use crate::vip::findings::HostFindings;
 
 pub use tally::{ProbeDurations, Tally};
 pub use text::write;
@@ -171,6 +172,12 @@ table! {
         "Heartbeats of the chain that were received and did not count, by reason"
     CHAIN_UNSENT Counter "announcer_chain_heartbeats_unsent_total" []
         "Heartbeats of the chain that the kernel did not send"
+    FINDING Gauge "announcer_finding" ["code"]
+        "1 if the daemon has found this fault of the host, by the codes of docs/dsr-doctor.md that it watches, else 0; absent before the first look, and while it cannot look for the fault"
+    LISTENER_QUEUE Gauge "announcer_listener_queue" ["vip"]
+        "How many connections wait until the server accepts them, every 10 s, in the fullest accept queue of a VIP; absent while no server listens"
+    LISTENER_QUEUE_LIMIT Gauge "announcer_listener_queue_limit" ["vip"]
+        "How many connections may wait in that accept queue; the kernel drops more"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
     CONFIG_INFO Gauge "announcer_config_info" ["sha256"]
@@ -247,6 +254,8 @@ pub struct Scrape {
     pub start: Start,
     /// Whether sessions of the process before it were ended instead of continued.
     pub takeover_failed: bool,
+    /// What `dsr-setup doctor` would find, as far as the daemon watches it.
+    pub findings: HostFindings,
     /// How many warnings there are.
     pub warnings: usize,
     /// The counters of the reloads.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::Generation;
 
+pub mod findings;
 pub mod io;
 pub mod keeper;
 pub mod removals;

@@ -5,6 +5,8 @@
 
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;
+#[path = "host/findings.rs"]
+mod findings;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -49,6 +51,8 @@ impl Host {
             "ip link set v1 up",
             "ip addr add 10.0.0.1/24 dev v0",
             "ip addr add 2001:db8:1::1/64 dev v0 nodad",
+            "ip route add default via 10.0.0.2",
+            "ip -6 route add default via 2001:db8:1::2",
         ] {
             host.netns.run(line);
         }
@@ -90,9 +94,14 @@ impl Host {
 
     /// Starts the daemon and waits until it announces the VIPs.
     fn start(&mut self) {
+        let run = self.announcer(&["run", "--config"]);
+        self.start_by(run);
+    }
+
+    /// The same, by this command, to which the configuration is appended.
+    fn start_by(&mut self, mut run: Command) {
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
         let config = self.config();
-        let mut run = self.announcer(&["run", "--config"]);
         self.daemon = Some(
             run.arg(config)
                 .stdin(Stdio::null())
@@ -129,7 +138,11 @@ impl Host {
     }
 
     fn wait(&self, what: &str, is_so: impl Fn(&Host) -> bool) {
-        let seen = until(PATIENCE, || is_so(self).then_some(()).ok_or(()));
+        self.wait_for(what, PATIENCE, is_so);
+    }
+
+    fn wait_for(&self, what: &str, patience: Duration, is_so: impl Fn(&Host) -> bool) {
+        let seen = until(patience, || is_so(self).then_some(()).ok_or(()));
         assert!(seen.is_ok(), "never {what}:\n{}\n{}", self.lo(), self.log());
     }
 

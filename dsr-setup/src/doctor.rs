@@ -25,7 +25,7 @@ pub mod server;
 pub mod traffic;
 pub mod written;
 
-use self::code::Code;
+use self::code::{Code, Severity, Watcher};
 use self::finding::{DoctorReport, NotChecked};
 use self::observations::{Observations, Question, Unseen};
 
@@ -43,13 +43,29 @@ pub fn examine(seen: &Observations, question: &Question) -> DoctorReport {
     DoctorReport { vips: question.vips.iter().copied().collect(), findings, not_checked: not_checked(seen) }
 }
 
+/// What the daemon watches all the time, from a snapshot that need not have the rest. Notes are left out.
+#[must_use]
+pub fn examine_watched(seen: &Observations, question: &Question) -> DoctorReport {
+    let mut report = examine(seen, question);
+    let is_watched = |code: &Code| code.watcher() == Watcher::Daemon;
+    report.findings.retain(|finding| is_watched(&finding.code) && finding.severity > Severity::Note);
+    report.not_checked.iter_mut().for_each(|gap| gap.codes.retain(is_watched));
+    report.not_checked.retain(|gap| !gap.codes.is_empty());
+    report
+}
+
 /// What could not be looked at, and what is needed for it.
 fn not_checked(seen: &Observations) -> Vec<NotChecked> {
     let capture = seen.capture.as_ref().and_then(|capture| capture.as_ref().err());
     let parts: [(&[Code], Option<&Unseen>); 8] = [
         (&[Code::RuleCatchesVip], seen.rules.as_ref().err()),
         (
-            &[Code::ServerNotListening, Code::ServerOtherFamily, Code::ServerOnLoopback],
+            &[
+                Code::ServerNotListening,
+                Code::ServerOtherFamily,
+                Code::ServerOnLoopback,
+                Code::BacklogOverflow,
+            ],
             seen.listeners.as_ref().err(),
         ),
         (&[Code::BacklogOverflow, Code::SynCookies], seen.counters.as_ref().err()),

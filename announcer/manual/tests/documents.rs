@@ -26,6 +26,7 @@ use announcer::model::text::PrintableText;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
+use dsr_setup::doctor::code::{Code, Watcher};
 
 /// The root folder of the repository.
 fn repository() -> PathBuf {
@@ -405,6 +406,12 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
     }
     words_are_listed("## Why a session is down", all.iter().map(DownReason::label));
     assert_eq!(listed("### Of a peer"), set_of(all.iter().map(DownReason::to_string)));
+}
+
+#[test]
+fn every_code_that_the_daemon_watches_is_listed() {
+    let watched = Code::ALL.iter().filter(|code| code.watcher() == Watcher::Daemon);
+    words_are_listed("## What the daemon has found on the host", watched.map(|code| code.name()));
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub(super) mod bfd;
 pub(super) mod chain;
 pub(super) mod delivery;
 pub(super) mod direct;
+pub(super) mod findings;
 pub(super) mod limits;
 pub(super) mod program_file;
 pub(super) mod reload;

@@ -50,6 +50,7 @@ const MODULES: &[&str] = &[
     "daemon::io::chain::rules",
     "daemon::io::delivery",
     "daemon::io::direct",
+    "daemon::io::findings",
     "daemon::io::limits",
     "daemon::io::reload",
     "daemon::io::sessions",

@@ -39,6 +39,7 @@ use crate::health::io::listener;
 use crate::hook::HookRuns;
 use crate::model::{Asn, PeerAsn};
 use crate::takeover::StartReport;
+use crate::vip::findings::HostFindings;
 
 /// How many clients are served at once; others wait.
 const CLIENTS: usize = 4;
@@ -69,6 +70,8 @@ pub struct MetricsContext {
     pub tally: watch::Receiver<Tally>,
     /// The program's file on disk.
     pub program: watch::Receiver<DiskProgram>,
+    /// The findings about the host.
+    pub findings: watch::Receiver<HostFindings>,
     /// Why the metrics listener could not be opened, if the configuration wants one.
     pub bind_error: watch::Sender<Vec<String>>,
 }
@@ -220,6 +223,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
     let chain = ChainMetrics { status: context.control.chain.borrow().clone(), now: Instant::now() };
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
+    let findings = context.findings.borrow().clone();
     let StartReport { how: start, rolled_back, not_continued, .. } = context.control.start.borrow().clone();
     let lost_lines = context.control.log.lost().count;
     let (pieces, text) = mpsc::channel(1);
@@ -238,6 +242,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
             rolled_back,
             start,
             takeover_failed: not_continued.is_some(),
+            findings,
             warnings,
             reloads,
             fallback,

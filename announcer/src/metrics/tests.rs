@@ -207,6 +207,15 @@ fn scrape() -> Scrape {
         rolled_back: true,
         start: crate::takeover::Start::Crash,
         takeover_failed: true,
+        findings: crate::vip::findings::HostFindings {
+            codes: [("no-return-route", true), ("vip-missing", false)].into(),
+            queues: [(
+                "192.0.2.80".parse().unwrap(),
+                dsr_setup::doctor::server::AcceptQueue { waiting: 7, limit: 128 },
+            )]
+            .into(),
+            warnings: vec![],
+        },
         warnings: 2,
         fallback: true,
         reloads: Reloads {
@@ -431,6 +440,13 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_chain_heartbeats_dropped_total{reason="earlier_start"} 0
         # TYPE announcer_chain_heartbeats_unsent_total counter
         announcer_chain_heartbeats_unsent_total 2
+        # TYPE announcer_finding gauge
+        announcer_finding{code="no-return-route"} 1
+        announcer_finding{code="vip-missing"} 0
+        # TYPE announcer_listener_queue gauge
+        announcer_listener_queue{vip="192.0.2.80"} 7
+        # TYPE announcer_listener_queue_limit gauge
+        announcer_listener_queue_limit{vip="192.0.2.80"} 128
         # TYPE announcer_warnings gauge
         announcer_warnings 2
         # TYPE announcer_config_info gauge

@@ -49,6 +49,17 @@ impl Collector for Scrape {
         self.peers(&mut out)?;
         self.bfd(&mut out)?;
         self.chain(&mut out)?;
+        out.family(&FINDING, |rows| {
+            let codes = &self.findings.codes;
+            codes.iter().try_for_each(|(code, is_found)| rows.row(&[code], u64::from(*is_found)))
+        })?;
+        let queues = &self.findings.queues;
+        out.family(&LISTENER_QUEUE, |rows| {
+            queues.iter().try_for_each(|(vip, queue)| rows.row(&[&vip.to_string()], u64::from(queue.waiting)))
+        })?;
+        out.family(&LISTENER_QUEUE_LIMIT, |rows| {
+            queues.iter().try_for_each(|(vip, queue)| rows.row(&[&vip.to_string()], u64::from(queue.limit)))
+        })?;
         out.one(&WARNINGS, Some(self.warnings as u64))?;
         out.family(&CONFIG_INFO, |rows| rows.row(&[&self.reloads.config.to_string()], 1_u64))?;
         let outdated = match self.program {

@@ -89,8 +89,8 @@ macro_rules! codes {
 codes! {
     VipMissing = "vip-missing", Error, Daemon, "The VIP is on no interface of this host.";
     LoDown = "lo-down", Error, Daemon, "lo, or the interface of `--device`, is down, so that its addresses do not answer.";
-    VipTentative = "vip-tentative", Error, Doctor, "Duplicate address detection of the IPv6 VIP has not ended; the host does not answer for it.";
-    VipDadfailed = "vip-dadfailed", Error, Doctor, "Duplicate address detection has taken the IPv6 VIP away from this host.";
+    VipTentative = "vip-tentative", Error, Daemon, "Duplicate address detection of the IPv6 VIP has not ended; the host does not answer for it.";
+    VipDadfailed = "vip-dadfailed", Error, Daemon, "Duplicate address detection has taken the IPv6 VIP away from this host.";
     VipOnOtherInterface = "vip-on-other-interface", Error, Daemon, "The VIP is on an interface to other hosts, which answers ARP or neighbour solicitations for it; or it is not on that of `--device`.";
     VipPrefixLength = "vip-prefix-length", Error, Daemon, "The VIP has the prefix length of a network; the host takes the whole network for its own.";
     VipInConnectedSubnet = "vip-in-connected-subnet", Warning, Doctor, "The VIP lies in the subnet of an interface; hosts there ask for it by ARP or ND, and never send to a router.";
@@ -98,18 +98,18 @@ codes! {
     ArpAnswered = "arp-answered", Error, Daemon, "This host answers ARP for the VIP, or announces it: its settings allow it, or it was seen in a packet.";
     VipIsSource = "vip-is-source", Error, Daemon, "The kernel chooses the VIP as the source of this host's own packets.";
     RpFilterStrict = "rp-filter-strict", Error, Doctor, "rp_filter is strict on an interface by which clients' packets arrive and answers do not leave.";
-    NoReturnRoute = "no-return-route", Error, Doctor, "There is no route from the VIP back to clients.";
+    NoReturnRoute = "no-return-route", Error, Daemon, "There is no route from the VIP back to clients.";
     RuleCatchesVip = "rule-catches-vip", Warning, Doctor, "A policy rule applies to packets from or to the VIP.";
     MtuAbovePath = "mtu-above-path", Warning, Doctor, "Packets of the interface's MTU do not get through, and smaller ones do (probed with packets).";
     FirewallDropsVip = "firewall-drops-vip", Error, Doctor, "The packet filter drops new connections to the VIP.";
     FirewallDropsIcmp = "firewall-drops-icmp-errors", Error, Doctor, "The packet filter drops the ICMP errors for the VIP on which path MTU discovery depends.";
     SynUnanswered = "syn-unanswered", Error, Doctor, "SYN packets for the VIP arrived while doctor listened, and no answer left.";
-    ConntrackFull = "conntrack-full", Error, Doctor, "The table of connections (conntrack) is full, or nearly.";
+    ConntrackFull = "conntrack-full", Error, Daemon, "The table of connections (conntrack) is full, or nearly.";
     InvalidDropped = "conntrack-invalid-dropped", Warning, Doctor, "The packet filter drops packets of the state `invalid`; a flow that was routed to this host anew hangs instead of being reset.";
     ServerNotListening = "server-not-listening", Error, Doctor, "Nothing listens at the port of the service.";
     ServerOtherFamily = "server-other-family", Error, Doctor, "The server listens for the other address family only.";
     ServerOnLoopback = "server-on-loopback-address", Error, Doctor, "The server listens on 127.0.0.1 or ::1 only.";
-    BacklogOverflow = "backlog-overflow", Error, Doctor, "The accept queue of the server is full, or was: the kernel drops new connections.";
+    BacklogOverflow = "backlog-overflow", Error, Daemon, "The accept queue of the server is full, or was: the kernel drops new connections.";
     SynCookies = "syn-cookies", Warning, Doctor, "The kernel answers with SYN cookies: it does so always, or the SYN queue overflows.";
     RedirectsSent = "icmp-redirects", Warning, Doctor, "The host forwards packets and sends ICMP redirects, which lead clients around it.";
     HashPolicy = "multipath-hash-policy", Warning, Doctor, "The host routes by several next hops and chooses them by addresses alone.";
@@ -132,8 +132,8 @@ pub fn table() -> String {
     let mut text = String::from("| code | severity | who looks | what it means |\n|---|---|---|---|\n");
     for code in Code::ALL {
         let who = match code.watcher() {
-            Watcher::Daemon => "the daemon, and doctor",
-            Watcher::Doctor => "doctor",
+            Watcher::Daemon => "watched by the daemon",
+            Watcher::Doctor => "only doctor looks",
         };
         text.push_str(&format!("| `{code}` | {} | {who} | {} |\n", code.severity(), code.meaning()));
     }

@@ -310,6 +310,31 @@ impl Question {
 }
 
 impl Observations {
+    /// A snapshot in which nothing was looked at, at this time in seconds since 1970.
+    pub fn nothing(now: i64) -> Observations {
+        Observations {
+            now,
+            links: Vec::new(),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            rules: not_looked(),
+            paths: Vec::new(),
+            sources: Vec::new(),
+            arp: BTreeMap::new(),
+            conf: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            listeners: not_looked(),
+            counters: not_looked(),
+            conntrack: None,
+            ruleset: not_looked(),
+            answers: not_looked(),
+            mtu: not_looked(),
+            capture: None,
+            tls: Vec::new(),
+            managers: not_looked(),
+        }
+    }
+
     /// The interface with this name.
     pub fn link(&self, name: &str) -> Option<&LinkState> {
         self.links.iter().find(|link| link.name == name)

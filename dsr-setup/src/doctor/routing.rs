@@ -61,7 +61,7 @@ fn returns(seen: &Observations) -> Vec<Finding> {
     let lost = seen.paths.iter().filter_map(|path| Some((path, path.error.as_ref()?)));
     let finding = |(path, error): (&super::observations::PathState, &String)| {
         let of = if path.to == anywhere(path.to.is_ipv4()) {
-            ", which stands for clients everywhere (`--client` names another one)"
+            ", which stands for clients everywhere (`dsr-setup doctor --client` names another one)"
         } else {
             ""
         };

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::certificate::date;
@@ -124,6 +124,34 @@ fn backlog(seen: &Observations, question: &Question) -> Vec<Finding> {
     full
 }
 
+/// The accept queue of a socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// How many connections wait until the server accepts them.
+    pub waiting: u32,
+    /// How many may wait: the smaller of the server's backlog and net.core.somaxconn. The kernel lets one more in.
+    pub limit: u32,
+}
+
+impl AcceptQueue {
+    /// Whether it is as full as the other one, or fuller, by its share of the limit.
+    fn is_as_full_as(self, other: AcceptQueue) -> bool {
+        u64::from(self.waiting) * u64::from(other.limit) >= u64::from(other.waiting) * u64::from(self.limit)
+    }
+}
+
+/// The accept queue of each VIP: the fullest one of the sockets at its ports. A VIP that no socket serves is missing.
+pub fn accept_queues(seen: &Observations, question: &Question) -> BTreeMap<IpAddr, AcceptQueue> {
+    let fullest = |vip: &IpAddr| {
+        let (ports, _) = ports_of(question, *vip);
+        let listeners = seen.listeners.as_deref().unwrap_or_default();
+        let own = listeners.iter().filter(|socket| ports.iter().any(|port| serves(socket, *vip, *port)));
+        let queues = own.map(|socket| AcceptQueue { waiting: socket.queue, limit: socket.backlog });
+        Some((*vip, queues.reduce(|first, next| if first.is_as_full_as(next) { first } else { next })?))
+    };
+    question.vips.iter().filter_map(fullest).collect()
+}
+
 /// Accept queues that are full now. The kernel lets one more in than `backlog` says.
 fn queues(seen: &Observations, listeners: &[ListeningSocket], question: &Question) -> Vec<Finding> {
     let is_of_vip = |socket: &&ListeningSocket| {
@@ -162,7 +190,7 @@ fn overflows(seen: &Observations) -> Option<Finding> {
         ),
         (_, _) => (
             format!(
-                "{risen} connections were dropped while doctor ran because an accept queue was full (TcpExtListenOverflows = {dropped})"
+                "{risen} connections were dropped just now because an accept queue was full (TcpExtListenOverflows = {dropped})"
             ),
             Severity::Error,
         ),
@@ -182,7 +210,7 @@ fn cookies(seen: &Observations) -> Option<Finding> {
         (0, 0) => return None,
         (0, _) => (format!("{sent} SYN cookies were sent since boot (TcpExtSyncookiesSent)"), Severity::Note),
         (_, _) => (
-            format!("{risen} SYN cookies were sent while doctor ran (TcpExtSyncookiesSent = {sent})"),
+            format!("{risen} SYN cookies were sent just now (TcpExtSyncookiesSent = {sent})"),
             Severity::Warning,
         ),
     };

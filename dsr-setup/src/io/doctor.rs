@@ -11,6 +11,7 @@ mod proc;
 mod routes;
 mod sockets;
 mod tls;
+pub mod watched;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -41,7 +42,6 @@ impl Host {
         let listeners = sockets::listeners();
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut seen = Observations {
-            now: i64::try_from(clock).unwrap_or(i64::MAX),
             routes: routes::routes(handle, &links).await?,
             rules: routes::rules(handle).await,
             paths: routes::paths(handle, question, &held).await,
@@ -51,15 +51,11 @@ impl Host {
             settings: proc::settings(),
             listeners,
             counters: before.clone().map(|before| (before, before)),
-            conntrack: None,
             ruleset: ruleset().await,
-            answers: Err(Unseen(String::new())),
-            mtu: Err(Unseen(String::new())),
-            capture: None,
-            tls: Vec::new(),
             managers: proc::managers(),
             links,
             addresses,
+            ..Observations::nothing(i64::try_from(clock).unwrap_or(i64::MAX))
         };
         // All of these wait for packets, so they run at the same time.
         let (answers, mtu, capture, tls) = tokio::join!(

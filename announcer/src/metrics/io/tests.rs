@@ -124,6 +124,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         hooks,
         tally,
         program: watch::channel(DiskProgram::Same).1,
+        findings: watch::channel(HostFindings::default()).1,
         bind_error: bind_errors,
     }));
     let kept: Vec<Box<dyn Any + Send>> =

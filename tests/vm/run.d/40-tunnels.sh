@@ -77,7 +77,7 @@ drift() { # what another program changes is named by `check`, and repaired by `w
 	if [ "$kind" = ip6ip6 ]; then
 		# The mode is not changed here, and the command that `check` names corrects it.
 		waited grep -q '^warning: ip6tnl0 has a mode' /tmp/watch
-		frontend ip -6 tunnel change ip6tnl0 mode any
+		frontend ip -6 tunnel change ip6tnl0 mode ip6ip6
 	fi
 	waited check
 	answers "$url"

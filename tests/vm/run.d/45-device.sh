@@ -73,6 +73,17 @@ try() { # DEVICE
 	[ "$(code arp_answers)" != 0 ]
 	# Not on lo, and named there.
 	[ "$(code setup check $vips)" = 1 ]
+	# `doctor` finds them where they belong, and names them for another device.
+	setup doctor --device "$1" $vips >/tmp/doctor || :
+	cat /tmp/doctor
+	if grep 'code: vip-\|code: lo-down' /tmp/doctor; then
+		return 1
+	fi
+	other=vip0
+	[ "$1" = red ] || other=red
+	setup doctor --device $other $vips >/tmp/doctor || :
+	grep -q "^error: 192.0.2.80/32 is on $1, and not on $other$" /tmp/doctor
+	grep -q "dsr-setup apply --vip 192.0.2.80 --device $other" /tmp/doctor
 
 	# `check` names what has drifted, and `apply` repairs it.
 	frontend ip address delete 192.0.2.80/32 dev "$1"

@@ -132,7 +132,7 @@ fn parses(command: &str) -> Result<(), String> {
         return Ok(());
     }
     let mut error = String::new();
-    for sample in ["www", "192.0.2.80", "10s", "frr"] {
+    for sample in ["www", "192.0.2.80", "10s", "frr", "ipip"] {
         let words = filled_in(&words, sample);
         let parsed = if words.first().is_some_and(|program| program == "announcer") {
             announcer::cli::Arguments::try_parse_from(&words).map(drop)

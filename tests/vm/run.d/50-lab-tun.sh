@@ -41,7 +41,9 @@ if grep -E '^[0-9:.]+ IP6? (192\.0\.2\.80|2001:db8::80)' /tmp/tun.seen; then
 fi
 # What clients send fits into the tunnel.
 in_node client curl --silent --max-time 60 --output /dev/null http://192.0.2.80/large
-in_node fe1 dsr-setup plan --tunnel ipip --tunnel ip6ip6
+# `dsr-setup` gives `nft` 10 s, which may be too little while the lab starts. Then it has warned, and the next `apply` limits the MSS.
+in_node fe1 dsr-setup apply --tunnel ipip --tunnel ip6ip6
+in_node fe1 dsr-setup check --tunnel ipip --tunnel ip6ip6
 
 in_node fe1 /lab/web kill
 waited served_by 'fe2 fe3'

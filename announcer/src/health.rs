@@ -11,6 +11,7 @@
 //! ```
 
 pub mod check;
+pub mod dns;
 pub mod hint;
 pub mod io;
 pub mod outcome;

@@ -70,6 +70,11 @@ fn whatever_a_member_of_a_chain_hears_counts_or_is_dropped() {
 }
 
 #[test]
+fn whatever_a_probed_server_answers_is_judged() {
+    decode("answers", 2000, decoders::answers);
+}
+
+#[test]
 fn whatever_a_configuration_says_is_taken_or_refused() {
     decode("config", 20, decoders::config);
 }

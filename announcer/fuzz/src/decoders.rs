@@ -22,11 +22,12 @@ use announcer::chain::heartbeat::{
 };
 use announcer::chain::member::{Member, MemberSettings};
 use announcer::chain::test_packets::TestPacketReport;
-use announcer::config::{self, Config};
+use announcer::config::{self, Config, ProbeConfig};
 use announcer::control::http;
 use announcer::director::Director;
 use announcer::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
 use announcer::drain::{Drain, Drains};
+use announcer::health::dns;
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::monotonic::HostStart;
 use announcer::takeover::repeats::Takeovers;
@@ -227,13 +228,48 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| match Keys::parse("0123456789abcd
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A configuration with the VIP 192.0.2.80.
-static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
-    const TEXT: &str = "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
+static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| match config::parse("fuzz", CONFIG_TEXT) {
+    Ok(config) => Arc::new(config),
+    Err(errors) => unreachable!("{errors}"),
+});
+
+/// The text of [`CONFIG`].
+const CONFIG_TEXT: &str = "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
                         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n";
-    match config::parse("fuzz", TEXT) {
-        Ok(config) => Arc::new(config),
+
+/// What probed servers answer, except over HTTP. The first octet chooses the check, the others are the answer. Its result is a text that
+/// can be shown.
+pub fn answers(octets: &[u8]) {
+    let Some((choice, answer)) = octets.split_first() else { return };
+    let Some(probe) = PROBES.get(usize::from(*choice) % PROBES.len()) else { return };
+    let said = match probe {
+        ProbeConfig::Dns(dns) => {
+            let id = answer.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+            dns::judge(dns, id, answer)
+                .map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
+        }
+        ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) => return,
+        ProbeConfig::Exec(_) | ProbeConfig::File(_) => return,
+    };
+    assert!(!said.is_empty() && !said.chars().any(char::is_control), "{said:?} moves the cursor");
+}
+
+/// The checks of [`answers`].
+static PROBES: LazyLock<Vec<ProbeConfig>> = LazyLock::new(|| {
+    let checks = [
+        "dns = \"www.example.com\"\nexpect_answer = [\"192.0.2.80\"]",
+        "dns = \"www.example.com\"\nexpect_rcode = \"REFUSED\"",
+        "dns = \"example.com\"\nrecord_type = \"TXT\"",
+        "dns = \"example.com\"\nrecord_type = \"HTTPS\"",
+        "dns = \"example.com\"\nrecord_type = \"CAA\"",
+    ];
+    let probe = |check: &str| match config::parse("fuzz", &CONFIG_TEXT.replace("tcp = 80", check)) {
+        Ok(config) => {
+            config.services.into_iter().flat_map(|service| service.checks).map(|check| check.probe).next()
+        }
         Err(errors) => unreachable!("{errors}"),
-    }
+    };
+    checks.into_iter().filter_map(probe).collect()
 });
 
 /// A configuration is either refused with a text, or accepted; then its printed form parses to the same configuration.

@@ -79,9 +79,9 @@ impl CheckConfig {
         self.probe.kind()
     }
 
-    /// The port of the VIP that is probed; `None`: no port of the VIP is probed.
+    /// The TCP port of the VIP that is probed; `None`: no TCP port of the VIP is probed.
     pub fn port(&self) -> Option<u16> {
-        if self.target.is_some() { None } else { self.probe.port() }
+        if self.target.is_some() || self.probe.is_over_udp() { None } else { self.probe.port() }
     }
 
     /// The endpoint of its probes for a VIP; `None`: they connect to no server.

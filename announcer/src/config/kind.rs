@@ -10,6 +10,7 @@
 //! listens, the probe timed out). This layer imports nothing from `health`.
 
 pub mod certificate;
+pub mod dns;
 pub mod exec;
 pub mod file;
 pub mod handshake;
@@ -53,6 +54,11 @@ macro_rules! kinds {
             /// The port that it probes, unless the target has another; `None`: it probes no port.
             pub fn port(&self) -> Option<u16> {
                 match self { $( ProbeConfig::$Kind(probe) => probe.port(), )* }
+            }
+
+            /// Whether this port is one of UDP. The listener watch sees TCP alone.
+            pub fn is_over_udp(&self) -> bool {
+                match self { $( ProbeConfig::$Kind(probe) => probe.is_over_udp(), )* }
             }
 
             /// The server's name or address as clients write it; `None`: it sends no name.
@@ -261,6 +267,8 @@ kinds! {
     Exec = exec::ExecConfig, fails: Failure, warns: Warning;
     /// `file`: a file that has to exist.
     File = file::FileConfig, fails: Failure;
+    /// `dns`: a query, and what its answer has to be.
+    Dns = dns::DnsConfig, fails: Failure;
 }
 
 #[cfg(test)]

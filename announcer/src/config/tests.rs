@@ -299,6 +299,12 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         ("tls = \"a:8443\"", Some(8443), "for a TLS handshake as with a:8443 at 192.0.2.80"),
         ("tcp = 25", Some(25), "for a connection to TCP port 25 at 192.0.2.80"),
         ("exec = [\"/bin/check\", \"-v\"]", None, "`/bin/check -v`"),
+        ("dns = \"a.example\"", None, "by UDP for the A records of a.example at 192.0.2.80, port 53"),
+        (
+            "dns = \".\"\nrecord_type = \"SOA\"\ntransport = \"tls\"",
+            Some(853),
+            "by TLS for the SOA records of . at 192.0.2.80, port 853",
+        ),
         ("file = \"/run/up\"", None, "for the file `/run/up`"),
     ] {
         let check = a_check(lines);

@@ -181,7 +181,7 @@ mod tests {
             (
                 "[[service.check]]",
                 "expectation = 1",
-                "the nearest keys are `expect`, `expect_body`, `expect_status`; `man",
+                "the nearest keys are `expect`, `expect_answer`, `expect_body`; `man",
             ),
             (
                 "[[service.check]]",

@@ -4,6 +4,8 @@
 //! Touches the network, processes and files: it connects to the VIPs of this host and to the targets in the configuration.
 
 mod connect;
+mod datagram;
+pub mod dns;
 pub mod exec;
 pub mod file;
 pub mod http;
@@ -51,4 +53,5 @@ kinds! {
     Tcp = tcp::TcpProbe;
     Exec = exec::ExecProbe;
     File = file::FileProbe;
+    Dns = dns::DnsProbe;
 }

@@ -116,7 +116,8 @@ fn withdraws(check: &CheckConfig, service: &ServiceConfig, fault: Fault) -> Opti
         | (ProbeConfig::Http(_) | ProbeConfig::Tls(_), Fault::Hang) => true,
         // The kernel accepts connections for a server that hangs.
         (ProbeConfig::Tcp(tcp), Fault::Hang) => tcp.expect.is_some(),
-        (ProbeConfig::Exec(_) | ProbeConfig::File(_), _) => false,
+        // The web server of the lab answers none of these.
+        (ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Dns(_), _) => false,
     };
     let on_failure = match fault {
         // Where nothing listens, the VIP is withdrawn whatever `on_failure` says.

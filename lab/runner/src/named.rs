@@ -46,6 +46,12 @@ pub(crate) fn named(config: &Config) -> Vec<NamedFile> {
                     }
                 }
                 ProbeConfig::File(file) => add(place("file"), &file.path),
+                ProbeConfig::Dns(dns) => {
+                    if let Some(path) = dns.certificate().and_then(|certificate| certificate.ca_file.as_ref())
+                    {
+                        add(place("ca_file"), path);
+                    }
+                }
                 ProbeConfig::Tcp(_) => {}
             }
         }

@@ -58,6 +58,7 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                 ProbeConfig::Tcp(tcp) if tcp.expect.is_some() => {
                     no("speaks HTTP alone, and `expect` wants another text")
                 }
+                ProbeConfig::Dns(_) => no("speaks HTTP alone"),
                 ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) => {}
             }
         }
@@ -173,7 +174,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Tls(_)
         | ProbeConfig::Tcp(_)
         | ProbeConfig::Exec(_)
-        | ProbeConfig::File(_) => None,
+        | ProbeConfig::File(_)
+        | ProbeConfig::Dns(_) => None,
     });
     let tcp = checks().find_map(|found| match &found.1.probe {
         ProbeConfig::Tcp(_) if !own_web => {
@@ -184,7 +186,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Tls(_)
         | ProbeConfig::Tcp(_)
         | ProbeConfig::Exec(_)
-        | ProbeConfig::File(_) => None,
+        | ProbeConfig::File(_)
+        | ProbeConfig::Dns(_) => None,
     });
     http.or(tcp)
 }

@@ -1,4 +1,4 @@
-//! How the certificate of a server is verified: the keys that `http` and `tls` share, and the flaws of a certificate.
+//! How the certificate of a server is verified: the keys that the kinds with TLS share, and the flaws of a certificate.
 //!
 //! Pure. The words of the results are in [`super::handshake`].
 
@@ -22,13 +22,13 @@ table! {
     pub struct CertificateConfig as Written {
         /// The effect of a wrong certificate.
         verify: one Verify, default "\"warn\"", verify,
-            "https, tls: the effect of a certificate with a wrong chain, name or dates: `warn`, `require` (the probe fails) or `off`";
+            "TLS: the effect of a certificate with a wrong chain, name or dates: `warn`, `require` (the probe fails) or `off`";
         /// The file of the trusted certificates; `None`: those that the host trusts.
         ca_file: one PathBuf, optional "\"/etc/announcer/ca.pem\"", path,
-            "https, tls: the file of the trusted certificates, in PEM; without it, those that the host trusts. With `verify = \"require\"` a file that cannot be used is logged at the start and stops a reload";
+            "TLS: the file of the trusted certificates, in PEM; without it, those that the host trusts. With `verify = \"require\"` a file that cannot be used is logged at the start and stops a reload";
         /// A certificate that ends within this time is warned about, whatever `verify` is; zero: never.
         expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
-            "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
+            "TLS: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
     }
 }
 

@@ -43,6 +43,11 @@ pub(in crate::config) trait ProbeKind {
         None
     }
 
+    /// Whether this port is one of UDP.
+    fn is_over_udp(&self) -> bool {
+        false
+    }
+
     /// The server's name or address as clients write it; `None`: no name is sent.
     fn host(&self) -> Option<Host> {
         None

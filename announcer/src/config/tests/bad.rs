@@ -184,6 +184,27 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
             "tls = \"www.example.com\"\nmethod = \"GET\"\nexpect_status = 200",
         )],
     ),
+    (
+        "values of DNS",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "dns = \"www..example.com\"\nrecord_type = \"a\"\ntransport = \"https\"\ndns_port = 0\nexpect_rcode = \"NOPE\"",
+        )],
+    ),
+    (
+        "keys of DNS that contradict each other",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "dns = \"www.example.com\"\nexpect_rcode = \"NXDOMAIN\"\nexpect_answer = [\"192.0.2.80\"]\nverify = \"off\"\ntls_name = \"dns\"",
+        )],
+    ),
+    (
+        "answers that no record can have",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "dns = \"www.example.com\"\nrecord_type = \"AAAA\"\nexpect_answer = [\"192.0.2.80\", \"2001:db8::80\"]",
+        )],
+    ),
     ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
     (
         "certificates without TLS",

@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 use url::Url;
 
+use super::super::kind::dns::{DnsConfig, DnsTransport, Rcode, RecordType};
 use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
 use super::super::kind::http::{self as kind_http, Digest};
@@ -100,6 +101,53 @@ fn tcp() -> impl Strategy<Value = TcpConfig> {
     })
 }
 
+fn dns() -> impl Strategy<Value = DnsConfig> {
+    let names = prop_oneof![Just(".".to_owned()), "[a-z_-]{1,9}(\\.[a-z0-9]{1,9}){0,3}\\.?"];
+    let record_types = proptest::sample::select(RecordType::ALL.to_vec());
+    let transports = prop_oneof![Just(DnsTransport::Udp), Just(DnsTransport::Tcp), Just(DnsTransport::Tls)];
+    let server = option::of("[a-z]{1,9}\\.[a-z]{1,9}".prop_map(url::Host::Domain));
+    let answers = proptest::collection::vec("[!-~]{1,9}", 0..3);
+    (names, record_types, transports, option::of(1u16..), 0u16..11, answers, server, certificates())
+        .prop_filter_map(
+            "a name",
+            |(name, record_type, transport, port, rcode, texts, server_name, certificate)| {
+                let ProbeConfig::Dns(parsed) = a_kind(&format!("dns = \"{name}\""))? else { return None };
+                let tls = transport == DnsTransport::Tls;
+                let expect_answer = match record_type {
+                    _ if rcode > 0 => Vec::new(),
+                    RecordType::A => vec!["192.0.2.1".to_owned()],
+                    RecordType::Aaaa => vec!["2001:db8::1".to_owned()],
+                    RecordType::Caa
+                    | RecordType::Cname
+                    | RecordType::Https
+                    | RecordType::Mx
+                    | RecordType::Ns
+                    | RecordType::Ptr
+                    | RecordType::Soa
+                    | RecordType::Srv
+                    | RecordType::Svcb
+                    | RecordType::Txt => texts,
+                };
+                Some(DnsConfig {
+                    record_type,
+                    transport,
+                    port,
+                    expect_rcode: Rcode::new(rcode),
+                    expect_answer,
+                    server_name: server_name.filter(|_| tls),
+                    certificate: if tls { certificate } else { parsed.certificate },
+                    ..parsed
+                })
+            },
+        )
+}
+
+/// The kind of a check with these lines, if they are valid.
+fn a_kind(lines: &str) -> Option<ProbeConfig> {
+    let text = GOOD.replace("http = \"http://www.example.com/healthz\"", lines);
+    Some(parse("x", &text).ok()?.services.remove(0).checks.remove(0).probe)
+}
+
 fn exec() -> impl Strategy<Value = ExecConfig> {
     let arguments = proptest::collection::vec("[^\\x00]{0,9}", 0..3);
     let user = option::of("[a-z_][a-z0-9_-]{0,6}");
@@ -117,6 +165,7 @@ prop_compose! {
             tls().prop_map(ProbeConfig::Tls),
             tcp().prop_map(ProbeConfig::Tcp),
             exec().prop_map(ProbeConfig::Exec),
+            dns().prop_map(ProbeConfig::Dns),
             "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),
         ],
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),

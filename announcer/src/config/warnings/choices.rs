@@ -61,9 +61,11 @@ impl Config {
                     let at = format!("service `{}`, check `{}`", service.name, check.name);
                     Some((at, "exec", exec.command.first()?))
                 }
-                ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::File(_) => {
-                    None
-                }
+                ProbeConfig::Http(_)
+                | ProbeConfig::Tls(_)
+                | ProbeConfig::Tcp(_)
+                | ProbeConfig::File(_)
+                | ProbeConfig::Dns(_) => None,
             })
         });
         let hook = self
@@ -112,6 +114,7 @@ impl Config {
 fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) => true,
+        ProbeConfig::Dns(_) => true,
         ProbeConfig::File(_) => false,
     };
     kind && check.target.is_none_or(|target| target.ip == vip)

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
-use super::connect::connect;
+use super::connect::{connect, probe_error};
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
 use super::trust::{CertificateFindings, Judge, TrustStore};
@@ -66,7 +66,7 @@ impl TlsProbe {
     /// Makes one probe. If the future is dropped, the connection is closed.
     pub async fn probe(&self) -> Outcome {
         if let Ok(handshake) = &self.handshake {
-            handshake.judge.prepare().await;
+            handshake.prepare().await;
         }
         let start = Instant::now();
         let mut waiting = TimeoutPhase::Connection;
@@ -76,27 +76,12 @@ impl TlsProbe {
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
         let handshake = self.handshake.as_ref().map_err(|failure| ProbeError::of(failure.clone()))?;
-        let shaken = match self.connect(handshake, waiting).await {
-            Err(HandshakeError { again: true, .. }) => self.connect(handshake, waiting).await,
-            end => end,
-        };
-        let TlsConnection { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
+        let TlsConnection { mut stream, warning, version } = handshake.open(&self.endpoint, waiting).await?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ProbeError::of(Failure::NoProtocol));
         }
         let _ = stream.shutdown().await; // the server may have closed the connection already
         Ok(ProbeSuccess { answer: version.into(), warning: warning.map(Into::into) })
-    }
-
-    async fn connect(
-        &self,
-        handshake: &Handshake,
-        waiting: &mut TimeoutPhase,
-    ) -> Result<TlsConnection, HandshakeError> {
-        *waiting = TimeoutPhase::Connection;
-        let tcp = connect(&self.endpoint).await?;
-        *waiting = TimeoutPhase::Handshake;
-        handshake.shake(tcp).await
     }
 }
 
@@ -141,6 +126,35 @@ impl Handshake {
     ) -> Result<Self, Failure> {
         let TlsClient { config, name, judge } = config(host, offered, certificate, store, timeout)?;
         Ok(Handshake { config: Arc::new(config), name, judge })
+    }
+
+    /// Reads the trusted certificates, unless that was done. This is not part of the time of a probe.
+    pub(super) async fn prepare(&self) {
+        self.judge.prepare().await;
+    }
+
+    /// Connects and makes the handshake; a second time if the trusted certificates have changed meanwhile.
+    pub(super) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        waiting: &mut TimeoutPhase,
+    ) -> Result<TlsConnection, ProbeError> {
+        let opened = match self.connect(endpoint, waiting).await {
+            Err(HandshakeError { again: true, .. }) => self.connect(endpoint, waiting).await,
+            end => end,
+        };
+        opened.map_err(|broken| broken.trouble)
+    }
+
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        waiting: &mut TimeoutPhase,
+    ) -> Result<TlsConnection, HandshakeError> {
+        *waiting = TimeoutPhase::Connection;
+        let tcp = connect(endpoint).await?;
+        *waiting = TimeoutPhase::Handshake;
+        self.shake(tcp).await
     }
 
     /// Whether protocols are offered.
@@ -280,6 +294,20 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) ->
         return ProbeError::Fail(Reason::Closed);
     }
     ProbeError::of(find(error).map_or(Failure::Tls(sentences::UNKNOWN), of_tls))
+}
+
+/// The meaning of an error of a stream with or without TLS, after its handshake.
+pub(super) fn stream_error(endpoint: &Endpoint, error: &io::Error) -> ProbeError {
+    match find::<rustls::Error>(error) {
+        Some(error) => ProbeError::of(of_tls(error)),
+        None if [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe]
+            .into_iter()
+            .any(|kind| result::of_kind(error, kind)) =>
+        {
+            ProbeError::Fail(Reason::Closed)
+        }
+        None => probe_error(endpoint, error),
+    }
 }
 
 /// The meaning of a TLS error, at any time.

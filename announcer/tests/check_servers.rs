@@ -1,0 +1,163 @@
+//! Runs `announcer check` against real servers: Unbound from Debian. Each test runs in its own network namespace. A server that is not
+//! installed is skipped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod daemon;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use daemon::{FIXTURE, command, in_new_netns, ip, write_config};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use until::assert_until;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that is killed when this is dropped. It is one process.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Starts a program of Debian; `None`, with a message, if it is not installed.
+    fn start(program: &str, arguments: &[&str]) -> Option<Server> {
+        let path = Path::new("/usr/sbin").join(program);
+        if !path.exists() {
+            eprintln!("skipped: {program} is not installed");
+            return None;
+        }
+        let mut command = Command::new(path);
+        Some(Server(command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
+    }
+}
+
+/// What `announcer check` prints of these checks of the VIPs, without the times; a check a line, in the order of the checks for each VIP.
+fn seen(folder: &Path, vips: &[&str], checks: &[String]) -> Vec<String> {
+    let vips: Vec<String> = vips.iter().map(|vip| format!("\"{vip}\"")).collect();
+    let checks: String = checks
+        .iter()
+        .enumerate()
+        .map(|(at, check)| format!("[[service.check]]\nname = \"c{at}\"\ntimeout = \"400ms\"\n{check}\n"))
+        .collect();
+    let service = format!("[[service]]\nname = \"www\"\nvips = [{}]\n{checks}", vips.join(", "));
+    write_config(folder, &format!("{FIXTURE}{service}"));
+    let output =
+        command(folder, &["check", "www", "--config"]).arg(folder.join("announcer.toml")).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines = said.lines().filter(|line| !line.starts_with(' '));
+    let lines: Vec<String> = lines.map(|line| line.split(" after ").next().unwrap().to_owned()).collect();
+    assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    lines
+}
+
+/// Runs each check of the VIP, and compares what it prints.
+fn all_are(folder: &Path, vip: &str, wanted: &[(&str, &str)]) {
+    let checks: Vec<String> = wanted.iter().map(|(check, _)| (*check).to_owned()).collect();
+    let lines: Vec<String> =
+        wanted.iter().enumerate().map(|(at, (_, text))| format!("{vip}  c{at}  {text}")).collect();
+    assert_eq!(seen(folder, &[vip], &checks), lines);
+}
+
+const UNBOUND: &str = r#"
+server:
+    directory: ""
+    chroot: ""
+    username: ""
+    pidfile: ""
+    do-daemonize: no
+    use-syslog: no
+    interface: 192.0.2.53@53
+    interface: 192.0.2.53@853
+    interface: 2001:db8::53@53
+    tls-service-key: "FOLDER/key.pem"
+    tls-service-pem: "FOLDER/cert.pem"
+    access-control: 0.0.0.0/0 allow
+    access-control: ::/0 allow
+    module-config: "iterator"
+    local-zone: "example.com." static
+    local-data: "www.example.com. A 192.0.2.80"
+    local-data: "www.example.com. A 192.0.2.81"
+    local-data: "www.example.com. AAAA 2001:db8::80"
+    local-data: "example.com. MX 10 mail.example.com."
+    local-data: 'big.example.com. TXT "LONG"'
+    local-zone: "refused.example." refuse
+"#;
+
+#[test]
+fn unbound_is_asked_by_udp_tcp_and_tls() {
+    in_new_netns(|folder| {
+        ip("address add 192.0.2.53/32 dev lo");
+        ip("address add 2001:db8::53/128 dev lo nodad");
+        let key = rcgen::generate_simple_self_signed(["dns.example.com".to_owned()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), key.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), key.signing_key.serialize_pem()).unwrap();
+        let long = format!("{}\" \"{0}\" \"{0}\" \"{0}\" \"{0}\" \"{0}", "x".repeat(250));
+        let path = folder.to_str().unwrap();
+        let config = folder.join("unbound.conf");
+        std::fs::write(&config, UNBOUND.replace("FOLDER", path).replace("LONG", &long)).unwrap();
+        let Some(server) = Server::start("unbound", &["-d", "-c", config.to_str().unwrap()]) else { return };
+        assert_until(PATIENCE, "unbound listens", || {
+            ["192.0.2.53:53", "192.0.2.53:853", "[2001:db8::53]:53"]
+                .iter()
+                .all(|to| std::net::TcpStream::connect(to).is_ok())
+        });
+        let www = "dns = \"www.example.com\"";
+        let ca = format!("ca_file = \"{path}/cert.pem\"\nverify = \"require\"\ntransport = \"tls\"");
+        let tls = format!("{www}\ntls_name = \"dns.example.com\"\n{ca}");
+        let unnamed = format!("{www}\n{ca}");
+        let both = "the records 192.0.2.80, 192.0.2.81";
+        let sorted = format!("{www}\nexpect_answer = [\"192.0.2.81\", \"192.0.2.80\"]");
+        let lines = seen(folder, &["192.0.2.53"], std::slice::from_ref(&sorted));
+        // Unbound rotates the records.
+        assert!(
+            lines == [format!("192.0.2.53  c0  {both}")] || lines[0].ends_with("192.0.2.81, 192.0.2.80"),
+            "{lines:?}"
+        );
+        let wanted: &[(&str, &str)] = &[
+            ("dns = \"www.example.com\"\nrecord_type = \"AAAA\"", "the records 2001:db8::80"),
+            (
+                "dns = \"WWW.example.com.\"\nrecord_type = \"AAAA\"\nexpect_answer = [\"2001:db8::81\"]",
+                "`2001:db8::81` is not in the answer, which has 2001:db8::80",
+            ),
+            (
+                "dns = \"example.com\"\nrecord_type = \"MX\"\ntransport = \"tcp\"",
+                "the records 10 mail.example.com.",
+            ),
+            ("dns = \"none.example.com\"", "answered NXDOMAIN"),
+            ("dns = \"none.example.com\"\nexpect_rcode = \"NXDOMAIN\"", "NXDOMAIN"),
+            ("dns = \"refused.example\"\nexpect_rcode = \"REFUSED\"", "REFUSED"),
+            ("dns = \"example.com\"", "answered NOERROR, without a record of type A"),
+            (
+                "dns = \"big.example.com\"\nrecord_type = \"TXT\"",
+                "the answer is too long for UDP: write `transport = \"tcp\"`",
+            ),
+            (&format!("{tls}\nrecord_type = \"AAAA\""), "the records 2001:db8::80"),
+            (&unnamed, "the certificate is not for `192.0.2.53`"),
+            ("dns = \"www.example.com\"\ndns_port = 54", "connection refused"),
+            (
+                "dns = \"www.example.com\"\nrecord_type = \"AAAA\"\ntarget = \"[2001:db8::53]:53\"",
+                "the records 2001:db8::80",
+            ),
+        ];
+        all_are(folder, "192.0.2.53", wanted);
+        server.signal(Signal::SIGSTOP);
+        let hung: &[(&str, &str)] = &[
+            (www, "no answer within 400 ms"),
+            ("dns = \"www.example.com\"\ntransport = \"tcp\"", "no answer within 400 ms"),
+            (&tls, "no TLS within 400 ms"),
+        ];
+        all_are(folder, "192.0.2.53", hung);
+    });
+}

@@ -13,6 +13,7 @@
 pub mod check;
 pub mod dns;
 pub mod hint;
+pub mod icmp;
 pub mod io;
 pub mod outcome;
 pub mod shortages;

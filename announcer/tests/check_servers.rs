@@ -70,6 +70,30 @@ fn all_are(folder: &Path, vip: &str, wanted: &[(&str, &str)]) {
     assert_eq!(seen(folder, &[vip], &checks), lines);
 }
 
+/// The kernel answers; one address of the link has nobody.
+#[test]
+fn the_kernel_is_pinged_if_it_permits_it() {
+    in_new_netns(|folder| {
+        ip("address add 192.0.2.53/32 dev lo");
+        let range = |text: &str| std::fs::write("/proc/sys/net/ipv4/ping_group_range", text).unwrap();
+        let denied =
+            "this host does not let announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`";
+        range("1 0"); // the kernel's default: no group
+        all_are(folder, "192.0.2.53", &[("icmp = 56", denied), ("icmp = 56\ntarget = \"::1\"", denied)]);
+        range("0 0");
+        daemon::link_to_router();
+        let wanted: &[(&str, &str)] = &[
+            ("icmp = 56", "echo reply"),
+            ("icmp = 0", "echo reply"),
+            ("icmp = 8972", "echo reply"),
+            ("icmp = 56\ntarget = \"::1\"", "echo reply"),
+            ("icmp = 56\ntarget = \"10.9.9.1\"", "echo reply"),
+            ("icmp = 56\ntarget = \"10.9.9.77\"", "no answer within 400 ms"),
+        ];
+        all_are(folder, "192.0.2.53", wanted);
+    });
+}
+
 const UNBOUND: &str = r#"
 server:
     directory: ""

@@ -27,7 +27,7 @@ use announcer::control::http;
 use announcer::director::Director;
 use announcer::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
 use announcer::drain::{Drain, Drains};
-use announcer::health::dns;
+use announcer::health::{dns, icmp};
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::monotonic::HostStart;
 use announcer::takeover::repeats::Takeovers;
@@ -248,6 +248,17 @@ pub fn answers(octets: &[u8]) {
             dns::judge(dns, id, answer)
                 .map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
         }
+        ProbeConfig::Icmp(_) => {
+            let [first, second, .., data] = answer else { return };
+            let (family, sequence) =
+                (if first % 2 == 0 { Family::V4 } else { Family::V6 }, u16::from_be_bytes([*first, *second]));
+            let request = icmp::request(family, sequence, &[*data]);
+            assert!(icmp::judge(family, sequence, &[*data], &request).is_err(), "a request is no reply");
+            match icmp::judge(family, sequence, &[*data], answer) {
+                Ok(()) => "echo".to_owned(),
+                Err(failure) => failure.to_string(),
+            }
+        }
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) => return,
         ProbeConfig::Exec(_) | ProbeConfig::File(_) => return,
     };
@@ -262,6 +273,7 @@ static PROBES: LazyLock<Vec<ProbeConfig>> = LazyLock::new(|| {
         "dns = \"example.com\"\nrecord_type = \"TXT\"",
         "dns = \"example.com\"\nrecord_type = \"HTTPS\"",
         "dns = \"example.com\"\nrecord_type = \"CAA\"",
+        "icmp = 1",
     ];
     let probe = |check: &str| match config::parse("fuzz", &CONFIG_TEXT.replace("tcp = 80", check)) {
         Ok(config) => {

@@ -260,6 +260,7 @@ pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
             strangers(check, kind, at, faults);
         }
         check.kinds.iter().for_each(|kind| kind.judge(&check.present, faults));
+        port_of_echo(check, faults);
         intervals(check, faults);
     }
 }
@@ -308,6 +309,18 @@ fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &m
             faults
                 .push(Fault::new(place.clone(), message, help).beside(at.clone(), "the kind of this check"));
         }
+    }
+}
+
+/// Records an error for a target with a port, if the kind has no ports.
+fn port_of_echo(check: &Written, faults: &mut Vec<Fault>) {
+    let is_echo =
+        check.kind().and_then(kind::Written::used).is_some_and(|probe| probe.has_target_without_port());
+    if let Some(target) =
+        check.keys.target.target.as_ref().filter(|target| is_echo && target.get_ref().port.is_some())
+    {
+        let help = format!("write `target = \"{}\"`", target.get_ref().ip);
+        faults.push(Fault::new(target.span(), "ICMP has no ports", help));
     }
 }
 

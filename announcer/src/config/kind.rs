@@ -15,6 +15,7 @@ pub mod exec;
 pub mod file;
 pub mod handshake;
 pub mod http;
+pub mod icmp;
 mod interface;
 pub mod tcp;
 pub mod tls;
@@ -79,6 +80,13 @@ macro_rules! kinds {
             /// How many file descriptors a hanging probe has open.
             pub fn descriptors(&self) -> u64 {
                 match self { $( ProbeConfig::$Kind(_) => <$module::$Config as ProbeKind>::DESCRIPTORS, )* }
+            }
+        }
+
+        impl ProbeConfig {
+            /// Whether it probes an address, and no port of it.
+            pub(super) fn has_target_without_port(&self) -> bool {
+                self.port().is_none() && homes("target").contains(&self.kind())
             }
         }
 
@@ -269,6 +277,8 @@ kinds! {
     File = file::FileConfig, fails: Failure;
     /// `dns`: a query, and what its answer has to be.
     Dns = dns::DnsConfig, fails: Failure;
+    /// `icmp`: an echo request.
+    Icmp = icmp::IcmpConfig, fails: Failure;
 }
 
 #[cfg(test)]

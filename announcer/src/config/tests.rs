@@ -299,6 +299,7 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         ("tls = \"a:8443\"", Some(8443), "for a TLS handshake as with a:8443 at 192.0.2.80"),
         ("tcp = 25", Some(25), "for a connection to TCP port 25 at 192.0.2.80"),
         ("exec = [\"/bin/check\", \"-v\"]", None, "`/bin/check -v`"),
+        ("icmp = 56", None, "for an echo of 56 octets at 192.0.2.80"),
         ("dns = \"a.example\"", None, "by UDP for the A records of a.example at 192.0.2.80, port 53"),
         (
             "dns = \".\"\nrecord_type = \"SOA\"\ntransport = \"tls\"",

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod exec;
 pub mod file;
 pub mod http;
+pub mod icmp;
 pub mod listener;
 pub mod one_shot;
 pub mod probe;
@@ -54,4 +55,5 @@ kinds! {
     Exec = exec::ExecProbe;
     File = file::FileProbe;
     Dns = dns::DnsProbe;
+    Icmp = icmp::IcmpProbe;
 }

@@ -117,7 +117,9 @@ fn withdraws(check: &CheckConfig, service: &ServiceConfig, fault: Fault) -> Opti
         // The kernel accepts connections for a server that hangs.
         (ProbeConfig::Tcp(tcp), Fault::Hang) => tcp.expect.is_some(),
         // The web server of the lab answers none of these.
-        (ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Dns(_), _) => false,
+        (ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Dns(_) | ProbeConfig::Icmp(_), _) => {
+            false
+        }
     };
     let on_failure = match fault {
         // Where nothing listens, the VIP is withdrawn whatever `on_failure` says.

@@ -59,7 +59,7 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                     no("speaks HTTP alone, and `expect` wants another text")
                 }
                 ProbeConfig::Dns(_) => no("speaks HTTP alone"),
-                ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) => {}
+                ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Icmp(_) => {}
             }
         }
     }
@@ -175,7 +175,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Tcp(_)
         | ProbeConfig::Exec(_)
         | ProbeConfig::File(_)
-        | ProbeConfig::Dns(_) => None,
+        | ProbeConfig::Dns(_)
+        | ProbeConfig::Icmp(_) => None,
     });
     let tcp = checks().find_map(|found| match &found.1.probe {
         ProbeConfig::Tcp(_) if !own_web => {
@@ -187,7 +188,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Tcp(_)
         | ProbeConfig::Exec(_)
         | ProbeConfig::File(_)
-        | ProbeConfig::Dns(_) => None,
+        | ProbeConfig::Dns(_)
+        | ProbeConfig::Icmp(_) => None,
     });
     http.or(tcp)
 }

@@ -205,6 +205,14 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
             "dns = \"www.example.com\"\nrecord_type = \"AAAA\"\nexpect_answer = [\"192.0.2.80\", \"2001:db8::80\"]",
         )],
     ),
+    (
+        "values of ICMP",
+        &[("http = \"http://www.example.com/healthz\"", "icmp = 8973\ntarget = \"[2001:db8::1]:7\"")],
+    ),
+    (
+        "a port for ICMP",
+        &[("http = \"http://www.example.com/healthz\"", "icmp = 56\ntarget = \"[2001:db8::1]:7\"")],
+    ),
     ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
     (
         "certificates without TLS",

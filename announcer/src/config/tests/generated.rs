@@ -13,6 +13,7 @@ use super::super::kind::dns::{DnsConfig, DnsTransport, Rcode, RecordType};
 use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
 use super::super::kind::http::{self as kind_http, Digest};
+use super::super::kind::icmp::IcmpConfig;
 use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
 use super::super::pattern::Pattern;
@@ -166,6 +167,7 @@ prop_compose! {
             tcp().prop_map(ProbeConfig::Tcp),
             exec().prop_map(ProbeConfig::Exec),
             dns().prop_map(ProbeConfig::Dns),
+            (0u16..=8972).prop_map(|size| ProbeConfig::Icmp(IcmpConfig { size })),
             "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),
         ],
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
@@ -177,8 +179,10 @@ prop_compose! {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
             port: ported.then_some(port),
         });
-        let has_target = probe.port().is_some();
+        let without_port = probe.has_target_without_port();
+        let has_target = probe.port().is_some() || without_port;
         let target = target.filter(|_| has_target);
+        let target = target.map(|target| TargetAddress { port: target.port.filter(|_| !without_port), ..target });
         let fast_interval = Duration::from_millis(fast).min(interval);
         CheckConfig { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
     }

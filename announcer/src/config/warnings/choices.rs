@@ -65,7 +65,8 @@ impl Config {
                 | ProbeConfig::Tls(_)
                 | ProbeConfig::Tcp(_)
                 | ProbeConfig::File(_)
-                | ProbeConfig::Dns(_) => None,
+                | ProbeConfig::Dns(_)
+                | ProbeConfig::Icmp(_) => None,
             })
         });
         let hook = self
@@ -115,7 +116,8 @@ fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) => true,
         ProbeConfig::Dns(_) => true,
-        ProbeConfig::File(_) => false,
+        // The kernel answers, whatever the server does.
+        ProbeConfig::File(_) | ProbeConfig::Icmp(_) => false,
     };
     kind && check.target.is_none_or(|target| target.ip == vip)
 }

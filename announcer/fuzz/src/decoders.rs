@@ -259,6 +259,9 @@ pub fn answers(octets: &[u8]) {
                 Err(failure) => failure.to_string(),
             }
         }
+        ProbeConfig::Udp(udp) => {
+            udp.compare(answer).map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
+        }
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) => return,
         ProbeConfig::Exec(_) | ProbeConfig::File(_) => return,
     };
@@ -274,6 +277,7 @@ static PROBES: LazyLock<Vec<ProbeConfig>> = LazyLock::new(|| {
         "dns = \"example.com\"\nrecord_type = \"HTTPS\"",
         "dns = \"example.com\"\nrecord_type = \"CAA\"",
         "icmp = 1",
+        "udp = 1\nexpect = \"^OK\"\nexpect_hex = \"01\"",
     ];
     let probe = |check: &str| match config::parse("fuzz", &CONFIG_TEXT.replace("tcp = 80", check)) {
         Ok(config) => {

@@ -17,8 +17,10 @@ pub mod handshake;
 pub mod http;
 pub mod icmp;
 mod interface;
+pub mod talk;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 
 use std::fmt;
 use std::path::Path;
@@ -103,7 +105,7 @@ macro_rules! kinds {
         pub(super) const HEADS: &[&[Key]] = &[$( $module::Written::KEYS.split_at(1).0 ),*];
         /// All other keys of the kinds, each once.
         pub(super) const RESTS: &[&[Key]] =
-            &[$( $module::Written::KEYS.split_at(1).1, )* certificate::Written::KEYS];
+            &[$( $module::Written::KEYS.split_at(1).1, )* talk::Written::KEYS, certificate::Written::KEYS];
 
         /// The kinds to which a key belongs, unless it belongs to all kinds.
         pub(super) fn homes(key: &str) -> Vec<&'static str> {
@@ -279,6 +281,8 @@ kinds! {
     Dns = dns::DnsConfig, fails: Failure;
     /// `icmp`: an echo request.
     Icmp = icmp::IcmpConfig, fails: Failure;
+    /// `udp`: a datagram, and the expected one.
+    Udp = udp::UdpConfig, fails: Failure;
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod result;
 pub mod tcp;
 pub mod tls;
 pub mod trust;
+pub mod udp;
 
 use self::prober::Prober;
 use crate::config::ProbeConfig;
@@ -56,4 +57,5 @@ kinds! {
     File = file::FileProbe;
     Dns = dns::DnsProbe;
     Icmp = icmp::IcmpProbe;
+    Udp = udp::UdpProbe;
 }

@@ -115,11 +115,16 @@ fn withdraws(check: &CheckConfig, service: &ServiceConfig, fault: Fault) -> Opti
         (ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_), Fault::Crash)
         | (ProbeConfig::Http(_) | ProbeConfig::Tls(_), Fault::Hang) => true,
         // The kernel accepts connections for a server that hangs.
-        (ProbeConfig::Tcp(tcp), Fault::Hang) => tcp.expect.is_some(),
+        (ProbeConfig::Tcp(tcp), Fault::Hang) => tcp.talk.expect.is_some(),
         // The web server of the lab answers none of these.
-        (ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Dns(_) | ProbeConfig::Icmp(_), _) => {
-            false
-        }
+        (
+            ProbeConfig::Exec(_)
+            | ProbeConfig::File(_)
+            | ProbeConfig::Dns(_)
+            | ProbeConfig::Udp(_)
+            | ProbeConfig::Icmp(_),
+            _,
+        ) => false,
     };
     let on_failure = match fault {
         // Where nothing listens, the VIP is withdrawn whatever `on_failure` says.

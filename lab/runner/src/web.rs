@@ -55,10 +55,10 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                     }
                 },
                 ProbeConfig::Tls(_) => no("has no certificate"),
-                ProbeConfig::Tcp(tcp) if tcp.expect.is_some() => {
+                ProbeConfig::Tcp(tcp) if tcp.talk.expect.is_some() => {
                     no("speaks HTTP alone, and `expect` wants another text")
                 }
-                ProbeConfig::Dns(_) => no("speaks HTTP alone"),
+                ProbeConfig::Dns(_) | ProbeConfig::Udp(_) => no("speaks HTTP alone"),
                 ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Icmp(_) => {}
             }
         }
@@ -176,7 +176,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Exec(_)
         | ProbeConfig::File(_)
         | ProbeConfig::Dns(_)
-        | ProbeConfig::Icmp(_) => None,
+        | ProbeConfig::Icmp(_)
+        | ProbeConfig::Udp(_) => None,
     });
     let tcp = checks().find_map(|found| match &found.1.probe {
         ProbeConfig::Tcp(_) if !own_web => {
@@ -189,7 +190,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Exec(_)
         | ProbeConfig::File(_)
         | ProbeConfig::Dns(_)
-        | ProbeConfig::Icmp(_) => None,
+        | ProbeConfig::Icmp(_)
+        | ProbeConfig::Udp(_) => None,
     });
     http.or(tcp)
 }

@@ -6,12 +6,11 @@ use std::fmt;
 
 use super::super::endpoint;
 use super::super::keys::Key;
-use super::super::pattern::{Pattern, pattern};
-use super::super::secret::{SecretText, secret_text};
 use super::super::table::table;
 use super::super::value::port;
 use super::super::writer::TomlWriter;
 use super::interface::{FailureWord, ProbeKind, Word};
+use super::talk::{self, TalkConfig};
 use crate::model::text::PrintableText;
 
 table! {
@@ -21,17 +20,16 @@ table! {
         port("tcp"): one u16, one_of "25", port,
             "a TCP connection to that port, and the text that is sent and expected; 1 to 65535",
             own "the kind of a check says what is probed; write it in each `[[service.check]]`";
-        /// The text that we send.
-        send: one SecretText, optional "\"PING\"", secret_text, "tcp: the text that is sent after the connection is open; a line ends with `\\r\\n`";
-        /// A regular expression that has to match the server's text; `None`: the server does not have to send anything.
-        expect: one Pattern, optional "\"^220 \"", pattern,
-            "tcp: a regular expression that has to be found in the first 16 KiB of the answer; without it, an open connection is enough";
+    }
+    with {
+        /// The text that is sent and expected.
+        talk: TalkConfig as talk::Written;
     }
 }
 
 impl ProbeKind for TcpConfig {
     type Written = Written;
-    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS];
+    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, talk::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
 
     fn port(&self) -> Option<u16> {

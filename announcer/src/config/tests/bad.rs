@@ -213,6 +213,17 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "a port for ICMP",
         &[("http = \"http://www.example.com/healthz\"", "icmp = 56\ntarget = \"[2001:db8::1]:7\"")],
     ),
+    (
+        "values of UDP",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "udp = 53\nsend_hex = \"0\"\nexpect_hex = \"xy\"\nexpect = \"(\"",
+        )],
+    ),
+    (
+        "two datagrams of UDP",
+        &[("http = \"http://www.example.com/healthz\"", "udp = 53\nsend_hex = \"00\"\nsend = \"a\"")],
+    ),
     ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
     (
         "certificates without TLS",

@@ -14,8 +14,10 @@ use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
 use super::super::kind::http::{self as kind_http, Digest};
 use super::super::kind::icmp::IcmpConfig;
+use super::super::kind::talk::TalkConfig;
 use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
+use super::super::kind::udp::UdpConfig;
 use super::super::pattern::Pattern;
 use super::*;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Recipients};
@@ -98,7 +100,18 @@ fn tcp() -> impl Strategy<Value = TcpConfig> {
     (1u16.., option::of(any::<String>()), pattern).prop_map(|(port, send, pattern)| {
         let send = send.map(Into::into);
         let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
-        TcpConfig { port, send, expect }
+        TcpConfig { port, talk: TalkConfig { send, expect } }
+    })
+}
+
+fn udp() -> impl Strategy<Value = UdpConfig> {
+    let hex = || option::of("([0-9a-f]{2}){1,9}");
+    (tcp(), hex(), hex()).prop_filter_map("octets", |(TcpConfig { port, mut talk }, send, expect)| {
+        let lines = [("send_hex", &send), ("expect_hex", &expect)]
+            .map(|(key, hex)| hex.as_ref().map_or_else(String::new, |hex| format!("{key} = \"{hex}\"\n")));
+        let ProbeConfig::Udp(parsed) = a_kind(&format!("udp = 1\n{}", lines.concat()))? else { return None };
+        talk.send = talk.send.filter(|_| send.is_none());
+        Some(UdpConfig { port, talk, ..parsed })
     })
 }
 
@@ -167,6 +180,7 @@ prop_compose! {
             tcp().prop_map(ProbeConfig::Tcp),
             exec().prop_map(ProbeConfig::Exec),
             dns().prop_map(ProbeConfig::Dns),
+            udp().prop_map(ProbeConfig::Udp),
             (0u16..=8972).prop_map(|size| ProbeConfig::Icmp(IcmpConfig { size })),
             "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),
         ],

@@ -66,7 +66,8 @@ impl Config {
                 | ProbeConfig::Tcp(_)
                 | ProbeConfig::File(_)
                 | ProbeConfig::Dns(_)
-                | ProbeConfig::Icmp(_) => None,
+                | ProbeConfig::Icmp(_)
+                | ProbeConfig::Udp(_) => None,
             })
         });
         let hook = self
@@ -115,7 +116,7 @@ impl Config {
 fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) => true,
-        ProbeConfig::Dns(_) => true,
+        ProbeConfig::Dns(_) | ProbeConfig::Udp(_) => true,
         // The kernel answers, whatever the server does.
         ProbeConfig::File(_) | ProbeConfig::Icmp(_) => false,
     };

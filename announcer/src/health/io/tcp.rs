@@ -48,8 +48,8 @@ impl TcpProbe {
     pub fn of(_: &Prober, target: &Target, tcp: &kind::tcp::TcpConfig) -> Self {
         TcpProbe {
             endpoint: target.endpoint(tcp.port, None),
-            send: tcp.send.as_ref().map_or_else(String::new, |send| send.as_str().to_owned()),
-            expect: tcp.expect.clone(),
+            send: tcp.talk.send.as_ref().map_or_else(String::new, |send| send.as_str().to_owned()),
+            expect: tcp.talk.expect.clone(),
             timeout: target.config.timeout,
         }
     }

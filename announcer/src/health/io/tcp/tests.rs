@@ -88,7 +88,7 @@ async fn serve(mut stream: TcpStream, script: &[TcpReply]) -> (String, io::Resul
 fn pattern(text: &str) -> Pattern {
     let check = crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'"));
     let crate::config::ProbeConfig::Tcp(tcp) = check.probe else { panic!("{check:?}") };
-    tcp.expect.unwrap()
+    tcp.talk.expect.unwrap()
 }
 
 fn vip(last: u8) -> IpAddr {

@@ -15,6 +15,7 @@ pub mod dns;
 pub mod hint;
 pub mod icmp;
 pub mod io;
+pub mod ntp;
 pub mod outcome;
 pub mod shortages;
 pub mod watch;

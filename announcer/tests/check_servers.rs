@@ -1,4 +1,4 @@
-//! Runs `announcer check` against real servers: Unbound from Debian. Each test runs in its own network namespace. A server that is not
+//! Runs `announcer check` against real servers: Unbound and chrony from Debian. Each test runs in its own network namespace. A server that is not
 //! installed is skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
@@ -91,6 +91,40 @@ fn the_kernel_is_pinged_if_it_permits_it() {
             ("icmp = 56\ntarget = \"10.9.9.77\"", "no answer within 400 ms"),
         ];
         all_are(folder, "192.0.2.53", wanted);
+    });
+}
+
+#[test]
+fn chrony_is_asked_for_the_time() {
+    in_new_netns(|folder| {
+        ip("address add 192.0.2.53/32 dev lo");
+        ip("address add 192.0.2.54/32 dev lo");
+        let start = |name: &str, address: &str, lines: &str| {
+            let config = folder.join(name);
+            let common = format!(
+                "bindaddress {address}\nallow\ncmdport 0\nbindcmdaddress /\npidfile {}.pid\n{lines}",
+                config.display()
+            );
+            std::fs::write(&config, common).unwrap();
+            // -x: it does not set the clock of this host.
+            Server::start("chronyd", &["-d", "-x", "-u", "root", "-f", config.to_str().unwrap()])
+        };
+        // The clock of this host as a source of its own, of stratum 4; and a server without a source.
+        let Some(server) = start("local", "192.0.2.53", "local stratum 4\n") else { return };
+        let _unsynchronised = start("none", "192.0.2.54", "").unwrap();
+        let one = |vip: &str, check: &str| seen(folder, &[vip], &[check.to_owned()]).remove(0);
+        assert_until(PATIENCE, "chrony answers", || {
+            one("192.0.2.53", "ntp = 123").contains("stratum")
+                && !one("192.0.2.54", "ntp = 123").contains("refused")
+        });
+        let said = one("192.0.2.53", "ntp = 123\nmax_offset = \"100ms\"");
+        assert!(said.starts_with("192.0.2.53  c0  stratum 4, offset "), "{said}");
+        let stopped: &[(&str, &str)] =
+            &[("ntp = 123", "no answer within 400 ms"), ("ntp = 124", "connection refused")];
+        all_are(folder, "192.0.2.53", &[("ntp = 123\nmax_stratum = 3", "the server's stratum is 4")]);
+        all_are(folder, "192.0.2.54", &[("ntp = 123", "the server's clock is not synchronised")]);
+        server.signal(Signal::SIGSTOP);
+        all_are(folder, "192.0.2.53", stopped);
     });
 }
 

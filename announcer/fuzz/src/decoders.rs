@@ -27,7 +27,8 @@ use announcer::control::http;
 use announcer::director::Director;
 use announcer::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
 use announcer::drain::{Drain, Drains};
-use announcer::health::{dns, icmp};
+use announcer::health::ntp::NtpTime;
+use announcer::health::{dns, icmp, ntp};
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::monotonic::HostStart;
 use announcer::takeover::repeats::Takeovers;
@@ -262,6 +263,16 @@ pub fn answers(octets: &[u8]) {
         ProbeConfig::Udp(udp) => {
             udp.compare(answer).map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
         }
+        ProbeConfig::Ntp(config) => {
+            let nonce = answer
+                .get(24..32)
+                .and_then(|octets| octets.first_chunk())
+                .map_or(0, |octets| u64::from_be_bytes(*octets));
+            let (sent, received) =
+                (NtpTime::of_unix(Duration::from_secs(1)), NtpTime::of_unix(Duration::from_secs(2)));
+            ntp::judge(config, nonce, answer, sent, received)
+                .map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
+        }
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) => return,
         ProbeConfig::Exec(_) | ProbeConfig::File(_) => return,
     };
@@ -278,6 +289,7 @@ static PROBES: LazyLock<Vec<ProbeConfig>> = LazyLock::new(|| {
         "dns = \"example.com\"\nrecord_type = \"CAA\"",
         "icmp = 1",
         "udp = 1\nexpect = \"^OK\"\nexpect_hex = \"01\"",
+        "ntp = 1\nmax_offset = \"1h\"",
     ];
     let probe = |check: &str| match config::parse("fuzz", &CONFIG_TEXT.replace("tcp = 80", check)) {
         Ok(config) => {

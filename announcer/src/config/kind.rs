@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod http;
 pub mod icmp;
 mod interface;
+pub mod ntp;
 pub mod talk;
 pub mod tcp;
 pub mod tls;
@@ -283,6 +284,8 @@ kinds! {
     Icmp = icmp::IcmpConfig, fails: Failure;
     /// `udp`: a datagram, and the expected one.
     Udp = udp::UdpConfig, fails: Failure;
+    /// `ntp`: a request for the time.
+    Ntp = ntp::NtpConfig, fails: Failure;
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[CHECK], &["tcp_check", "connect"], &[(CHECK, "tcp")], ""),
     to(&[CHECK], &["ping", "ping_check", "echo"], &[(CHECK, "icmp")], "write how many octets are sent, as in `icmp = 56`, and the address in `target`"),
     to(&[CHECK], &["udp_check", "datagram"], &[(CHECK, "udp")], "write the port, as in `udp = 5060`, and what is sent in `send` or `send_hex`"),
+    to(&[CHECK], &["ntp_check", "chrony", "time_server"], &[(CHECK, "ntp")], "write the port of the time server, as in `ntp = 123`"),
     to(&[CHECK], &["dns_check", "dig", "resolve"], &[(CHECK, "dns")], "write the name that is asked for, as in `dns = \"www.example.com\"`"),
     to(&[CHECK], &["grpc"], &[(CHECK, "exec")],
         "announcer has no such check: write a program that makes it, as in `exec = [\"/usr/local/bin/check-www\"]`"),

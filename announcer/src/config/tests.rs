@@ -301,6 +301,7 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         ("exec = [\"/bin/check\", \"-v\"]", None, "`/bin/check -v`"),
         ("icmp = 56", None, "for an echo of 56 octets at 192.0.2.80"),
         ("udp = 53", None, "for an answer to a datagram to UDP port 53 at 192.0.2.80"),
+        ("ntp = 123", None, "for the time by NTP at UDP port 123 of 192.0.2.80"),
         ("dns = \"a.example\"", None, "by UDP for the A records of a.example at 192.0.2.80, port 53"),
         (
             "dns = \".\"\nrecord_type = \"SOA\"\ntransport = \"tls\"",

@@ -11,6 +11,7 @@ pub mod file;
 pub mod http;
 pub mod icmp;
 pub mod listener;
+pub mod ntp;
 pub mod one_shot;
 pub mod probe;
 pub mod prober;
@@ -58,4 +59,5 @@ kinds! {
     Dns = dns::DnsProbe;
     Icmp = icmp::IcmpProbe;
     Udp = udp::UdpProbe;
+    Ntp = ntp::NtpProbe;
 }

@@ -52,7 +52,7 @@ pub(crate) fn named(config: &Config) -> Vec<NamedFile> {
                         add(place("ca_file"), path);
                     }
                 }
-                ProbeConfig::Tcp(_) | ProbeConfig::Udp(_) | ProbeConfig::Icmp(_) => {}
+                ProbeConfig::Tcp(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) | ProbeConfig::Icmp(_) => {}
             }
         }
     }

@@ -58,7 +58,7 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                 ProbeConfig::Tcp(tcp) if tcp.talk.expect.is_some() => {
                     no("speaks HTTP alone, and `expect` wants another text")
                 }
-                ProbeConfig::Dns(_) | ProbeConfig::Udp(_) => no("speaks HTTP alone"),
+                ProbeConfig::Dns(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) => no("speaks HTTP alone"),
                 ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Icmp(_) => {}
             }
         }
@@ -177,7 +177,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::File(_)
         | ProbeConfig::Dns(_)
         | ProbeConfig::Icmp(_)
-        | ProbeConfig::Udp(_) => None,
+        | ProbeConfig::Udp(_)
+        | ProbeConfig::Ntp(_) => None,
     });
     let tcp = checks().find_map(|found| match &found.1.probe {
         ProbeConfig::Tcp(_) if !own_web => {
@@ -191,7 +192,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::File(_)
         | ProbeConfig::Dns(_)
         | ProbeConfig::Icmp(_)
-        | ProbeConfig::Udp(_) => None,
+        | ProbeConfig::Udp(_)
+        | ProbeConfig::Ntp(_) => None,
     });
     http.or(tcp)
 }

@@ -224,6 +224,10 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "two datagrams of UDP",
         &[("http = \"http://www.example.com/healthz\"", "udp = 53\nsend_hex = \"00\"\nsend = \"a\"")],
     ),
+    (
+        "values of NTP",
+        &[("http = \"http://www.example.com/healthz\"", "ntp = 123\nmax_offset = \"0s\"\nmax_stratum = 16")],
+    ),
     ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
     (
         "certificates without TLS",

@@ -14,6 +14,7 @@ use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
 use super::super::kind::http::{self as kind_http, Digest};
 use super::super::kind::icmp::IcmpConfig;
+use super::super::kind::ntp::NtpConfig;
 use super::super::kind::talk::TalkConfig;
 use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
@@ -180,6 +181,9 @@ prop_compose! {
             tcp().prop_map(ProbeConfig::Tcp),
             exec().prop_map(ProbeConfig::Exec),
             dns().prop_map(ProbeConfig::Dns),
+            (1u16.., option::of(millisecond(1..=3_600_000)), 1u8..=15).prop_map(|(port, max_offset, max_stratum)| {
+                ProbeConfig::Ntp(NtpConfig { port, max_offset, max_stratum })
+            }),
             udp().prop_map(ProbeConfig::Udp),
             (0u16..=8972).prop_map(|size| ProbeConfig::Icmp(IcmpConfig { size })),
             "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),

@@ -12,6 +12,7 @@
 
 pub mod check;
 pub mod dns;
+pub mod grpc;
 pub mod hint;
 pub mod icmp;
 pub mod io;

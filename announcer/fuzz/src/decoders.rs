@@ -27,8 +27,9 @@ use announcer::control::http;
 use announcer::director::Director;
 use announcer::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
 use announcer::drain::{Drain, Drains};
+use announcer::health::grpc::GrpcParts;
 use announcer::health::ntp::NtpTime;
-use announcer::health::{dns, icmp, ntp};
+use announcer::health::{dns, grpc, icmp, ntp};
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::monotonic::HostStart;
 use announcer::takeover::repeats::Takeovers;
@@ -273,6 +274,18 @@ pub fn answers(octets: &[u8]) {
             ntp::judge(config, nonce, answer, sent, received)
                 .map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
         }
+        ProbeConfig::Grpc(_) => {
+            let (status, rest) = answer.split_at(answer.len().min(2));
+            let (text, body) = rest.split_at(rest.len() / 2);
+            let http_status = if status == b"no" { 404 } else { 200 };
+            let of_body = GrpcParts { http_status, status: Some(b"0"), text: None, body: rest };
+            let of_status = GrpcParts { http_status, status: Some(status), text: Some(text), body };
+            [of_body, of_status]
+                .map(|parts| {
+                    grpc::judge(parts).map_or_else(|failure| failure.to_string(), |answer| answer.to_string())
+                })
+                .join("; ")
+        }
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) => return,
         ProbeConfig::Exec(_) | ProbeConfig::File(_) => return,
     };
@@ -290,6 +303,7 @@ static PROBES: LazyLock<Vec<ProbeConfig>> = LazyLock::new(|| {
         "icmp = 1",
         "udp = 1\nexpect = \"^OK\"\nexpect_hex = \"01\"",
         "ntp = 1\nmax_offset = \"1h\"",
+        "grpc = \"http://www.example.com\"",
     ];
     let probe = |check: &str| match config::parse("fuzz", &CONFIG_TEXT.replace("tcp = 80", check)) {
         Ok(config) => {

@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod dns;
 pub mod exec;
 pub mod file;
+pub mod grpc;
 pub mod handshake;
 pub mod http;
 pub mod icmp;
@@ -286,6 +287,8 @@ kinds! {
     Udp = udp::UdpConfig, fails: Failure;
     /// `ntp`: a request for the time.
     Ntp = ntp::NtpConfig, fails: Failure;
+    /// `grpc`: the health service of a gRPC server.
+    Grpc = grpc::GrpcConfig, fails: Failure;
 }
 
 #[cfg(test)]

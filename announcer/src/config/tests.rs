@@ -302,6 +302,16 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         ("icmp = 56", None, "for an echo of 56 octets at 192.0.2.80"),
         ("udp = 53", None, "for an answer to a datagram to UDP port 53 at 192.0.2.80"),
         ("ntp = 123", None, "for the time by NTP at UDP port 123 of 192.0.2.80"),
+        (
+            "grpc = \"https://a:50051\"",
+            Some(50051),
+            "whether the gRPC server https://a:50051 serves at 192.0.2.80",
+        ),
+        (
+            "grpc = \"http://a\"\ngrpc_service = \"x.Y\"",
+            Some(80),
+            "whether the gRPC service `x.Y` of http://a:80 serves at 192.0.2.80",
+        ),
         ("dns = \"a.example\"", None, "by UDP for the A records of a.example at 192.0.2.80, port 53"),
         (
             "dns = \".\"\nrecord_type = \"SOA\"\ntransport = \"tls\"",

@@ -8,6 +8,7 @@ mod datagram;
 pub mod dns;
 pub mod exec;
 pub mod file;
+pub mod grpc;
 pub mod http;
 pub mod icmp;
 pub mod listener;
@@ -60,4 +61,5 @@ kinds! {
     Icmp = icmp::IcmpProbe;
     Udp = udp::UdpProbe;
     Ntp = ntp::NtpProbe;
+    Grpc = grpc::GrpcProbe;
 }

@@ -121,6 +121,7 @@ fn withdraws(check: &CheckConfig, service: &ServiceConfig, fault: Fault) -> Opti
             ProbeConfig::Exec(_)
             | ProbeConfig::File(_)
             | ProbeConfig::Dns(_)
+            | ProbeConfig::Grpc(_)
             | ProbeConfig::Ntp(_)
             | ProbeConfig::Udp(_)
             | ProbeConfig::Icmp(_),

@@ -52,6 +52,13 @@ pub(crate) fn named(config: &Config) -> Vec<NamedFile> {
                         add(place("ca_file"), path);
                     }
                 }
+                ProbeConfig::Grpc(grpc) => {
+                    if let Some(path) =
+                        grpc.certificate().and_then(|certificate| certificate.ca_file.as_ref())
+                    {
+                        add(place("ca_file"), path);
+                    }
+                }
                 ProbeConfig::Tcp(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) | ProbeConfig::Icmp(_) => {}
             }
         }

@@ -58,7 +58,9 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                 ProbeConfig::Tcp(tcp) if tcp.talk.expect.is_some() => {
                     no("speaks HTTP alone, and `expect` wants another text")
                 }
-                ProbeConfig::Dns(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) => no("speaks HTTP alone"),
+                ProbeConfig::Dns(_) | ProbeConfig::Grpc(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) => {
+                    no("speaks HTTP alone")
+                }
                 ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) | ProbeConfig::File(_) | ProbeConfig::Icmp(_) => {}
             }
         }
@@ -178,7 +180,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Dns(_)
         | ProbeConfig::Icmp(_)
         | ProbeConfig::Udp(_)
-        | ProbeConfig::Ntp(_) => None,
+        | ProbeConfig::Ntp(_)
+        | ProbeConfig::Grpc(_) => None,
     });
     let tcp = checks().find_map(|found| match &found.1.probe {
         ProbeConfig::Tcp(_) if !own_web => {
@@ -193,7 +196,8 @@ pub(crate) fn load(config: &Config, own_web: bool) -> Option<LoadTarget> {
         | ProbeConfig::Dns(_)
         | ProbeConfig::Icmp(_)
         | ProbeConfig::Udp(_)
-        | ProbeConfig::Ntp(_) => None,
+        | ProbeConfig::Ntp(_)
+        | ProbeConfig::Grpc(_) => None,
     });
     http.or(tcp)
 }

@@ -228,6 +228,21 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "values of NTP",
         &[("http = \"http://www.example.com/healthz\"", "ntp = 123\nmax_offset = \"0s\"\nmax_stratum = 16")],
     ),
+    (
+        "a gRPC server without a scheme",
+        &[("http = \"http://www.example.com/healthz\"", "grpc = \"www.example.com:50051\"")],
+    ),
+    (
+        "a gRPC server with a path",
+        &[("http = \"http://www.example.com/healthz\"", "grpc = \"http://www.example.com/x\"")],
+    ),
+    (
+        "a certificate of gRPC without TLS",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "grpc = \"http://www.example.com\"\nverify = \"off\"",
+        )],
+    ),
     ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
     (
         "certificates without TLS",

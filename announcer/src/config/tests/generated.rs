@@ -12,6 +12,7 @@ use url::Url;
 use super::super::kind::dns::{DnsConfig, DnsTransport, Rcode, RecordType};
 use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
+use super::super::kind::grpc::{GrpcConfig, GrpcServer};
 use super::super::kind::http::{self as kind_http, Digest};
 use super::super::kind::icmp::IcmpConfig;
 use super::super::kind::ntp::NtpConfig;
@@ -163,6 +164,18 @@ fn a_kind(lines: &str) -> Option<ProbeConfig> {
     Some(parse("x", &text).ok()?.services.remove(0).checks.remove(0).probe)
 }
 
+fn grpc() -> impl Strategy<Value = GrpcConfig> {
+    (any::<bool>(), tls(), option::of("[!-~]{0,9}")).prop_map(|(secure, plain, service)| {
+        let server = GrpcServer { tls: secure, host: plain.server.host, port: plain.server.port };
+        let unused = CertificateConfig {
+            verify: Verify::Warn,
+            ca_file: None,
+            expires_within: Duration::from_secs(14 * 86_400),
+        };
+        GrpcConfig { server, service, certificate: if secure { plain.certificate } else { unused } }
+    })
+}
+
 fn exec() -> impl Strategy<Value = ExecConfig> {
     let arguments = proptest::collection::vec("[^\\x00]{0,9}", 0..3);
     let user = option::of("[a-z_][a-z0-9_-]{0,6}");
@@ -181,6 +194,7 @@ prop_compose! {
             tcp().prop_map(ProbeConfig::Tcp),
             exec().prop_map(ProbeConfig::Exec),
             dns().prop_map(ProbeConfig::Dns),
+            grpc().prop_map(ProbeConfig::Grpc),
             (1u16.., option::of(millisecond(1..=3_600_000)), 1u8..=15).prop_map(|(port, max_offset, max_stratum)| {
                 ProbeConfig::Ntp(NtpConfig { port, max_offset, max_stratum })
             }),

@@ -68,7 +68,8 @@ impl Config {
                 | ProbeConfig::Dns(_)
                 | ProbeConfig::Icmp(_)
                 | ProbeConfig::Udp(_)
-                | ProbeConfig::Ntp(_) => None,
+                | ProbeConfig::Ntp(_)
+                | ProbeConfig::Grpc(_) => None,
             })
         });
         let hook = self
@@ -117,7 +118,7 @@ impl Config {
 fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) => true,
-        ProbeConfig::Dns(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) => true,
+        ProbeConfig::Dns(_) | ProbeConfig::Grpc(_) | ProbeConfig::Ntp(_) | ProbeConfig::Udp(_) => true,
         // The kernel answers, whatever the server does.
         ProbeConfig::File(_) | ProbeConfig::Icmp(_) => false,
     };

@@ -93,10 +93,11 @@ bfd-soak: build
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") MINUTES=$(MINUTES) cargo test -p e2e --test bfd_soak -- --ignored --nocapture
 
 # Tries the daemon and `dsr-setup watch` with every program that configures addresses: networkd, NetworkManager, netplan, ifupdown and ip,
-# on a Debian with systemd. It prints how long each VIP was away.
+# on a Debian with systemd. It prints how long each VIP was away. Then it lets the daemon find a full table of connections.
 keepers: build
 	cargo test -p e2e --test keepers --no-run
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test keepers -- --ignored --nocapture
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p announcer --test host -- --ignored
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
 # `announcer import exabgp`: docs/migrate.md. At last it replaces and kills the daemon beside FRR and BIRD.

@@ -205,6 +205,7 @@ fn a_vip_that_cannot_be_put_on_lo_is_found() {
 /// The limit of the table is that of the whole kernel, so that the entries have to be real: packets to nobody, by UDP. They end after the
 /// time that is set here.
 #[test]
+#[ignore = "it fills a table of the kernel, which takes two minutes: `make keepers`"]
 fn a_full_table_of_connections_is_found() {
     let Some(host) = watched() else { return };
     let Ok(max) = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max") else {

@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
-use super::chain::nft;
+use super::chain::{NftError, nft};
 use super::dump::dump;
 use super::vips::{is, request_error};
 use super::{Error, permitted};
@@ -67,7 +67,10 @@ pub async fn observe(handle: &Handle, mss: Option<MssRules>) -> Result<TunnelSta
         Some(known) => known,
         None => match read_mss().await {
             Ok(mss) => mss,
-            Err(Error::Nft(error)) => MssRules::Unreadable(error.to_string()),
+            // A kernel without nf_tables refuses. Whoever is only late has rules that are not known, and would not be limited.
+            Err(Error::Nft(error @ (NftError::Refused(_) | NftError::Io(_)))) => {
+                MssRules::Unreadable(error.to_string())
+            }
             Err(error) => return Err(error),
         },
     };

@@ -80,7 +80,7 @@ use sources::{Source, Sources};
 pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
 pub use chain::{ChainConfig, LONGEST_LEAVE, MISSING_HEARTBEATS, MOST_MEMBERS};
-pub use check::{CheckConfig, OnFailure};
+pub use check::{CheckConfig, OnFailure, OnSlow, SlowLimit};
 pub use digest::ConfigDigest;
 pub use drain::{ACKNOWLEDGE, DrainConfig};
 pub use dsr::DsrConfig;

@@ -185,6 +185,7 @@ fn set_of(all: impl IntoIterator<Item = String>) -> BTreeSet<String> {
 
 /// How long a probe has taken, or how long a VIP has to wait, in the examples.
 const TOOK: Duration = Duration::from_millis(12);
+const LATE: Duration = Duration::from_millis(412);
 
 #[test]
 fn every_standing_of_a_vip_is_explained() {
@@ -204,6 +205,11 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
         Standing::LastChoice(LastChoiceReason::Unhealthy(of_several)),
+        Standing::LastChoice(LastChoiceReason::Slow(Evidence {
+            check: None,
+            streak: Streak::Slow { run: 3, fall: 3 },
+            last: Some(Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took: LATE }),
+        })),
         Standing::LastChoice(LastChoiceReason::TooFewOthers(failed.clone())),
         Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
         Standing::LastChoice(LastChoiceReason::Sibling(sibling)),
@@ -236,6 +242,7 @@ fn every_standing_of_a_vip_is_explained() {
             Standing::LastChoice(
                 LastChoiceReason::Backup
                 | LastChoiceReason::Unhealthy(_)
+                | LastChoiceReason::Slow(_)
                 | LastChoiceReason::TooFewOthers(_)
                 | LastChoiceReason::Flapping(_)
                 | LastChoiceReason::Sibling(_)

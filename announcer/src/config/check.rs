@@ -43,6 +43,12 @@ table! {
         fall: one u32, default "3", count, "failures in a row that make a VIP unhealthy; 1 to 100";
         on_failure: one OnFailure, optional "\"deprefer\"", word,
             "the effect of a failure; without it, the service's `on_failure`";
+        on_timeout: one OnFailure, optional "\"deprefer\"", word,
+            "the effect of failures that are timeouts; without it, the `on_failure` of the check, otherwise the `on_timeout` of the service";
+        slow: one Duration, optional "\"300ms\"", within(MILLISECOND..=MINUTE),
+            "a right answer that takes longer is slow; shorter than `timeout`; 1ms to 1m";
+        on_slow: one OnSlow, optional "\"deprefer\"", word,
+            "the effect of slow answers, by `rise` and `fall`: `warn`, a warning; `deprefer`, announced with the attributes of `[service.deprefer]`; without it, `warn`";
     }
     with {
         target: Option<TargetAddress> as endpoint::Written;
@@ -71,6 +77,19 @@ pub struct CheckConfig {
     pub fall: u32,
     /// `on_failure`: the effect of a failure; `None`: the value of the service.
     pub on_failure: Option<OnFailure>,
+    /// `on_timeout`: the effect of failures that are timeouts; `None`: [`CheckConfig::on_timeout`] says which other key holds.
+    pub on_timeout: Option<OnFailure>,
+    /// `slow` and `on_slow`; `None`: no answer is slow.
+    pub slow: Option<SlowLimit>,
+}
+
+/// When a right answer is slow, and the effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowLimit {
+    /// `slow`: answers that take longer are slow. It is below the check's `timeout`.
+    pub after: Duration,
+    /// `on_slow`, default `warn`.
+    pub effect: OnSlow,
 }
 
 impl CheckConfig {
@@ -109,7 +128,7 @@ impl FromStr for OnFailure {
             "deprefer" => Ok(OnFailure::Deprefer),
             "warn" => Ok(OnFailure::Warn),
             other => Err(InvalidValue(format!(
-                "`{}` is not a value of `on_failure`; write `withdraw`, `deprefer` or `warn`",
+                "`{}` is no effect of a failure; write `withdraw`, `deprefer` or `warn`",
                 other.escape_debug()
             ))),
         }
@@ -127,6 +146,44 @@ impl fmt::Display for OnFailure {
 }
 
 impl ToToml for OnFailure {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+/// The effect of slow answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSlow {
+    /// There is only a warning.
+    Warn,
+    /// The VIP is announced as the last choice.
+    Deprefer,
+}
+
+impl FromStr for OnSlow {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text {
+            "warn" => Ok(OnSlow::Warn),
+            "deprefer" => Ok(OnSlow::Deprefer),
+            other => Err(InvalidValue(format!(
+                "`{}` is no effect of slow answers; write `deprefer` or `warn`",
+                other.escape_debug()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for OnSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnSlow::Warn => "warn",
+            OnSlow::Deprefer => "deprefer",
+        })
+    }
+}
+
+impl ToToml for OnSlow {
     fn to_toml(&self) -> Toml {
         writer::text(self)
     }
@@ -170,7 +227,9 @@ impl Written {
     }
 
     fn used(&self) -> Option<CheckConfig> {
-        let CheckKeys { name, interval, fast_interval, timeout, rise, fall, on_failure, target } = &self.keys;
+        let CheckKeys { name, interval, fast_interval, timeout, rise, fall, on_failure, .. } = &self.keys;
+        let CheckKeys { on_timeout, slow, on_slow, target, .. } = &self.keys;
+        let slow_limit = |after| SlowLimit { after, effect: one(on_slow).unwrap_or(OnSlow::Warn) };
         Some(CheckConfig {
             name: one(name)?,
             probe: self.kind()?.used()?,
@@ -181,6 +240,8 @@ impl Written {
             rise: one(rise)?,
             fall: one(fall)?,
             on_failure: one(on_failure),
+            on_timeout: one(on_timeout),
+            slow: one(slow).map(slow_limit),
         })
     }
 }
@@ -218,8 +279,8 @@ impl Checks {
 impl From<&Vec<CheckConfig>> for Checks {
     fn from(used: &Vec<CheckConfig>) -> Self {
         let written = |check: &CheckConfig| {
-            let CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure } =
-                check;
+            let CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, .. } = check;
+            let CheckConfig { on_failure, on_timeout, slow, .. } = check;
             Written {
                 present: PresentKeys::default(),
                 keys: CheckKeys {
@@ -230,6 +291,9 @@ impl From<&Vec<CheckConfig>> for Checks {
                     rise: Some(nowhere(*rise)),
                     fall: Some(nowhere(*fall)),
                     on_failure: on_failure.map(nowhere),
+                    on_timeout: on_timeout.map(nowhere),
+                    slow: slow.map(|slow| nowhere(slow.after)),
+                    on_slow: slow.map(|slow| nowhere(slow.effect)),
                     target: endpoint::Written { target: target.map(nowhere) },
                 },
                 kinds: vec![probe.into()],
@@ -262,6 +326,7 @@ pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
         check.kinds.iter().for_each(|kind| kind.judge(&check.present, faults));
         port_of_echo(check, faults);
         intervals(check, faults);
+        slowness(check, faults);
     }
 }
 
@@ -332,5 +397,22 @@ fn intervals(check: &Written, faults: &mut Vec<Fault>) {
         let message = "`fast_interval` must be at most `interval`";
         let help = format!("write `{}` or less", span(*interval.get_ref()));
         faults.push(Fault::new(fast.span(), message, help));
+    }
+}
+
+/// Records an error if `slow` is not below `timeout`, and for `on_slow` without `slow`.
+fn slowness(check: &Written, faults: &mut Vec<Fault>) {
+    if let (Some(slow), Some(timeout)) = (&check.keys.slow, &check.keys.timeout)
+        && slow.get_ref() >= timeout.get_ref()
+    {
+        let message = format!("`slow` must be shorter than `timeout`, which is {}", span(*timeout.get_ref()));
+        let help = "write a shorter time: an answer that takes longer than `timeout` is a failure";
+        faults.push(Fault::new(slow.span(), message, help));
+    }
+    if let (Some(at), None) = (check.present.place("on_slow"), &check.keys.slow)
+        && !check.present.has("slow")
+    {
+        let message = "`on_slow` needs `slow`, the time after which an answer is slow";
+        faults.push(Fault::new(at, message, "add a line such as `slow = \"300ms\"`").absence());
     }
 }

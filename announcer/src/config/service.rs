@@ -71,6 +71,9 @@ table! {
         /// The effect while fewer checks pass.
         on_failure: one OnFailure, default "\"withdraw\"", word,
             "the effect when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced, with a warning";
+        /// The same for failures that are timeouts; `None`: there is no difference.
+        on_timeout: one OnFailure, optional "\"deprefer\"", word,
+            "the effect of failures that are timeouts: the server is overloaded or hangs; without it, `on_failure`";
         /// Whether it is announced as the last choice while it is healthy.
         backup: one bool, default "false", boolean,
             "whether its VIPs are announced as the last choice while they are healthy, so that routers prefer other hosts";
@@ -105,6 +108,19 @@ impl ServiceConfig {
     /// The prefix that is announced for a VIP: itself, or the prefix that covers it and its siblings.
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
+    }
+}
+
+impl CheckConfig {
+    /// The effect of a failure, in this service.
+    pub fn on_failure(&self, service: &ServiceConfig) -> OnFailure {
+        self.on_failure.unwrap_or(service.on_failure)
+    }
+
+    /// The effect of failures that are timeouts, in this service. What the check writes for all its failures holds before what the
+    /// service writes for timeouts.
+    pub fn on_timeout(&self, service: &ServiceConfig) -> OnFailure {
+        self.on_timeout.or(self.on_failure).or(service.on_timeout).unwrap_or(service.on_failure)
     }
 }
 

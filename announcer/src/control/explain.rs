@@ -9,7 +9,7 @@ mod remedy;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::{CheckConfig, PeerConfig, ServiceConfig};
+use crate::config::{CheckConfig, PeerConfig, ServiceConfig, SlowLimit};
 use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Order;
@@ -107,13 +107,22 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
 
 fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, lines: &mut Vec<String>) {
     let every = humantime::format_duration(config.interval);
+    let slow = check.slow.as_ref().map(|seen| format!(", {}", seen.streak)).unwrap_or_default();
+    let timeout = match check.on_timeout {
+        same if same == check.on_failure => String::new(),
+        other => format!(", a timeout would {other}"),
+    };
+    let late = config.slow.map(|SlowLimit { after, effect }| {
+        format!(", answers slower than {} would {effect}", humantime::format_duration(after))
+    });
     lines.push(format!(
-        "Check `{}` asks {} every {every}: {}, {}; a failure would {}.",
+        "Check `{}` asks {} every {every}: {}, {}{slow}; a failure would {}{timeout}{}.",
         check.name,
         request(config, vip),
         check.verdict,
         check.evidence.streak,
-        check.on_failure
+        check.on_failure,
+        late.unwrap_or_default()
     ));
     for (at, outcome) in check.history.iter().rev() {
         lines.push(format!("    {} ago: {outcome}", span(now, *at)));

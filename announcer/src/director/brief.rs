@@ -13,7 +13,9 @@ impl Standing {
             Standing::Drained(by) => format!("drained{}", by.brief()),
             Standing::LastChoice(LastChoiceReason::Backup) => "a healthy backup".to_owned(),
             Standing::LastChoice(
-                LastChoiceReason::Unhealthy(seen) | LastChoiceReason::TooFewOthers(seen),
+                LastChoiceReason::Unhealthy(seen)
+                | LastChoiceReason::Slow(seen)
+                | LastChoiceReason::TooFewOthers(seen),
             )
             | Standing::NotAnnounced(
                 NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen),

@@ -74,6 +74,7 @@ impl Standing {
             }
             Standing::LastChoice(
                 LastChoiceReason::Unhealthy(_)
+                | LastChoiceReason::Slow(_)
                 | LastChoiceReason::TooFewOthers(_)
                 | LastChoiceReason::Flapping(_)
                 | LastChoiceReason::Sibling(_),

@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Director;
-use super::report::warning;
 use super::route::VipRoute;
-use super::vip::VipState;
+use super::vip::{VipState, warnings};
 use crate::config;
 use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
@@ -134,10 +133,8 @@ impl Director {
         let mut different = BTreeSet::new();
         for (_, vip) in self.vips_of(service) {
             for (index, (check, config)) in vip.checks.iter().zip(&service.checks).enumerate() {
-                let on_failure = config.on_failure.unwrap_or(service.on_failure);
-                let advertised = vip.standing.is_advertised();
-                let said = warning(check.verdict(), on_failure, advertised, check.streak(), check.last());
-                different.extend(said.map(|said| (index, said)));
+                let said = warnings(check, config, service, vip.standing.is_advertised());
+                different.extend(said.into_iter().map(|said| (index, said)));
             }
         }
         different.len()

@@ -12,10 +12,10 @@ use ipnet::IpNet;
 use super::Director;
 use super::route::VipRoute;
 use super::standing::Standing;
-use super::vip::{evidence, lease};
+use super::vip::{evidence, lease, warnings};
 use crate::config::{self, OnFailure};
 use crate::drain::{DrainTarget, Drains, Order};
-use crate::health::check::{Evidence, Streak, Verdict};
+use crate::health::check::{Evidence, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
 use crate::model::{Attributes, Generation, ServiceName, text};
@@ -77,6 +77,12 @@ pub struct CheckReport {
     pub evidence: Evidence,
     /// The effect of its failure.
     pub on_failure: OnFailure,
+    /// The effect of failures that are timeouts.
+    pub on_timeout: OnFailure,
+    /// The evidence that its right answers come late, if it is up; `None`: they come in time.
+    pub slow: Option<Evidence>,
+    /// What is wrong without a change of the route.
+    pub warnings: Vec<String>,
     /// When its probe loop last reported, and how long its verdict holds from then on.
     pub renewed: (Instant, Duration),
     /// The newest outcomes and when they were known, the newest last.
@@ -97,12 +103,8 @@ impl Report {
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
-                let Evidence { streak, last, .. } = &check.evidence;
-                let advertised = vip.standing.is_advertised();
-                if let Some(warning) =
-                    warning(check.verdict, check.on_failure, advertised, *streak, last.as_ref())
-                {
-                    let key = (service.as_str(), check.name.as_str(), warning);
+                for warning in &check.warnings {
+                    let key = (service.as_str(), check.name.as_str(), warning.clone());
                     seen.entry(key).or_default().push(vip.address);
                 }
             }
@@ -127,23 +129,6 @@ fn unknown_drain(order: &Order) -> String {
         DrainTarget::Service(_) | DrainTarget::Family(_) | DrainTarget::All => {
             format!("drain file `{file}` names no service")
         }
-    }
-}
-
-/// The warning of a check: a failure that does not withdraw the VIP while it is `advertised`, or the warning of a pass.
-pub(super) fn warning(
-    verdict: Verdict,
-    on_failure: OnFailure,
-    advertised: bool,
-    streak: Streak,
-    last: Option<&Outcome>,
-) -> Option<String> {
-    match last {
-        _ if verdict == Verdict::Down && on_failure == OnFailure::Warn && advertised => {
-            Some(Evidence { check: None, streak, last: last.cloned() }.to_string())
-        }
-        Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
-        Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
     }
 }
 
@@ -192,7 +177,10 @@ impl Director {
                 name: config.name.clone(),
                 verdict: check.verdict(),
                 evidence: evidence(vip, service, index),
-                on_failure: config.on_failure.unwrap_or(service.on_failure),
+                on_failure: config.on_failure(service),
+                on_timeout: config.on_timeout(service),
+                slow: check.slowness().filter(|_| check.is_slow()),
+                warnings: warnings(check, config, service, vip.standing.is_advertised()),
                 renewed: (check.renewed(), lease(config)),
                 history: check.history().cloned().collect(),
             })

@@ -85,11 +85,12 @@ impl VipState {
         let Some(snapshot) = found.vips.get(&address) else { return VipState { presence, ..self } };
         let check = |config: &CheckConfig| {
             let confirm_by = now + config.interval * config.fall + config.timeout;
-            let inherited = FoundVerdict { verdict: snapshot.verdict, absent: false };
+            let inherited = FoundVerdict::of(snapshot.verdict);
             let known = snapshot.checks.get(&config.name).copied().unwrap_or(inherited);
             let gone = config.port().is_some_and(|port| found.kernel.gone.contains(&(address, port)));
-            let known = if gone { FoundVerdict { verdict: Verdict::Down, absent: true } } else { known };
-            Check::resumed(config.rise, config.fall, known, confirm_by, now)
+            let known = if gone { FoundVerdict::gone() } else { known };
+            let slow = config.slow.map(|slow| slow.after);
+            Check::resumed(config.rise, config.fall, known, confirm_by, now).slow_after(slow)
         };
         VipState {
             presence,

@@ -27,8 +27,10 @@ pub enum Standing {
 pub enum LastChoiceReason {
     /// Its service is a backup.
     Backup,
-    /// A check with `on_failure = "deprefer"` has failed; with its evidence.
+    /// A check has failed whose effect is `deprefer`; with its evidence.
     Unhealthy(Evidence),
+    /// The right answers to a check with `on_slow = "deprefer"` come late; with its evidence.
+    Slow(Evidence),
     /// A check has failed while a server listens, and it is not known that enough other members of the chain announce it; with its
     /// evidence.
     TooFewOthers(Evidence),
@@ -92,6 +94,7 @@ impl Standing {
             Standing::LastChoice(LastChoiceReason::Backup) => "backup",
             Standing::LastChoice(LastChoiceReason::Leaving) => "leaving",
             Standing::LastChoice(LastChoiceReason::TooFewOthers(_)) => "too_few_others",
+            Standing::LastChoice(LastChoiceReason::Slow(_)) => "slow",
             Standing::LastChoice(LastChoiceReason::Unhealthy(_))
             | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_)) => "unhealthy",
             Standing::LastChoice(LastChoiceReason::Sibling(_))
@@ -136,7 +139,7 @@ impl fmt::Display for LastChoiceReason {
             LastChoiceReason::Backup => {
                 f.write_str("healthy, a backup: routers use it when other hosts have withdrawn")
             }
-            LastChoiceReason::Unhealthy(seen) => seen.fmt(f),
+            LastChoiceReason::Unhealthy(seen) | LastChoiceReason::Slow(seen) => seen.fmt(f),
             LastChoiceReason::TooFewOthers(seen) => write!(
                 f,
                 "{seen}; not withdrawn, because too few other frontends are known to announce it (`min_announcers`)"

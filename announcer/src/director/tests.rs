@@ -2,7 +2,7 @@ use super::*;
 use crate::config;
 use crate::config::kind::http;
 use crate::config::tests::with_services;
-use crate::health::outcome::{Outcome, Reason as Why};
+use crate::health::outcome::{Outcome, Reason as Why, TimeoutPhase};
 use proptest::prelude::*;
 
 mod capacity;
@@ -77,8 +77,14 @@ impl Scene {
         for outcome in outcomes.chars() {
             self.sequence += 1;
             let took = Duration::from_millis(12);
+            let answer = || http::Answer::Status(200).into();
             let outcome = match outcome {
-                '+' => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took },
+                '+' => Outcome::Pass { answer: answer(), warning: None, took },
+                's' => Outcome::Pass { answer: answer(), warning: None, took: took * 40 },
+                't' => Outcome::Fail {
+                    reason: Why::TimedOut { waiting: TimeoutPhase::Answer, after: took },
+                    took,
+                },
                 _ => Outcome::Fail { reason: http::Failure::Status(503).into(), took },
             };
             let service = "www".parse().unwrap();

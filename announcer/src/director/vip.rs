@@ -5,10 +5,11 @@
 use std::time::{Duration, Instant};
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
-use crate::config::{self, FlapDamping, OnFailure};
+use crate::config::{self, FlapDamping, OnFailure, OnSlow};
 use crate::damping::{Damping, DampingWait, Policy};
 use crate::drain::DrainedBy;
 use crate::health::check::{Check, Evidence, FoundVerdict, Streak, Verdict};
+use crate::health::outcome::Outcome;
 use crate::vip::Presence;
 
 /// The shortest lease.
@@ -61,15 +62,15 @@ pub(super) struct OperatorOrders {
 enum Vote {
     Passes,
     Pending,
+    /// It passes, and its slow answers make the VIP the last choice.
+    Slow,
     Fails(OnFailure),
 }
 
 impl VipState {
     /// A VIP without facts. Outcomes of probes with a number below `since` are from an earlier time in which the host had it.
     pub(super) fn new(service: usize, of: &config::ServiceConfig, since: u64, now: Instant) -> Self {
-        let check = |check: &config::CheckConfig| {
-            Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since)
-        };
+        let check = |check: &config::CheckConfig| fresh(check, Verdict::Unknown, now).ignoring(since);
         VipState {
             service,
             presence: Presence::Unknown,
@@ -118,8 +119,11 @@ impl VipState {
                 return if before == index { known } else { known.ignoring(since) };
             }
             match kept.iter().position(|(_, known, _)| asks_the_same(known)) {
-                Some(place) => kept.swap_remove(place).2.counting(check.rise, check.fall, now),
-                None => Check::new(check.rise, check.fall, verdict, now),
+                Some(place) => {
+                    let known = kept.swap_remove(place).2.counting(check.rise, check.fall, now);
+                    known.slow_after(check.slow.map(|slow| slow.after))
+                }
+                None => fresh(check, verdict, now),
             }
             .ignoring(since)
         });
@@ -265,12 +269,19 @@ impl VipState {
             evidence(self, service, index)
         };
         let warned = |vote| matches!(vote, Vote::Passes | Vote::Fails(OnFailure::Warn));
-        let last_choice = |vote| warned(vote) || vote == Vote::Fails(OnFailure::Deprefer);
+        let deprefers = |vote: &Vote| matches!(vote, Vote::Slow | Vote::Fails(OnFailure::Deprefer));
+        let last_choice = |vote| warned(vote) || deprefers(&vote);
         let hoped = |vote| last_choice(vote) || vote == Vote::Pending;
         if enough(&warned) {
             Ok(None)
         } else if enough(&last_choice) {
-            Ok(Some(LastChoiceReason::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Deprefer)))))
+            let fails = |vote| vote == Vote::Fails(OnFailure::Deprefer);
+            Ok(Some(if votes.iter().any(|vote| fails(*vote)) {
+                LastChoiceReason::Unhealthy(first(&fails))
+            } else {
+                let index = votes.iter().position(|vote| *vote == Vote::Slow).unwrap_or_default();
+                LastChoiceReason::Slow(slowness(self, service, index))
+            }))
         } else if enough(&hoped) {
             Err(NotAnnouncedReason::NoVerdict(first(&|vote| vote == Vote::Pending)))
         } else {
@@ -296,16 +307,48 @@ impl VipState {
     }
 }
 
+/// A check of which no probe has ended.
+fn fresh(config: &config::CheckConfig, verdict: Verdict, now: Instant) -> Check {
+    Check::new(config.rise, config.fall, verdict, now).slow_after(config.slow.map(|slow| slow.after))
+}
+
 /// A check with `warn` delays nothing. If nothing listens, the effect is always a withdraw.
 fn vote(check: &Check, config: &config::CheckConfig, service: &config::ServiceConfig) -> Vote {
-    let on_failure = config.on_failure.unwrap_or(service.on_failure);
+    let on_failure = config.on_failure(service);
     match check.verdict() {
-        Verdict::Up => Vote::Passes,
+        Verdict::Up => match config.slow.filter(|_| check.is_slow()).map(|slow| slow.effect) {
+            Some(OnSlow::Deprefer) => Vote::Slow,
+            Some(OnSlow::Warn) | None => Vote::Passes,
+        },
         Verdict::Unknown if on_failure == OnFailure::Warn && !lapsed(check) => Vote::Fails(OnFailure::Warn),
         Verdict::Unknown => Vote::Pending,
         Verdict::Down if config.port().is_some() && check.absent() => Vote::Fails(OnFailure::Withdraw),
-        Verdict::Down => Vote::Fails(on_failure),
+        Verdict::Down => Vote::Fails(effect(check, config, service)),
     }
+}
+
+/// The effect of the failures of a check that is down.
+fn effect(check: &Check, config: &config::CheckConfig, service: &config::ServiceConfig) -> OnFailure {
+    if check.is_timed_out() { config.on_timeout(service) } else { config.on_failure(service) }
+}
+
+/// The warnings of a check, while the VIP is `advertised` or not: a failure or slow answers that do not change the route, and the warning
+/// of a pass.
+pub(super) fn warnings(
+    check: &Check,
+    config: &config::CheckConfig,
+    service: &config::ServiceConfig,
+    advertised: bool,
+) -> Vec<String> {
+    let fails = check.verdict() == Verdict::Down && effect(check, config, service) == OnFailure::Warn;
+    let slow = check.is_slow() && config.slow.is_some_and(|slow| slow.effect == OnSlow::Warn);
+    let failure = (fails && advertised).then(|| check.evidence().to_string());
+    let lateness = check.slowness().filter(|_| slow).map(|seen| seen.to_string());
+    let flaw = match check.last() {
+        Some(Outcome::Pass { warning: Some(warning), .. }) if failure.is_none() => Some(warning.to_string()),
+        Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
+    };
+    [failure, lateness, flaw].into_iter().flatten().collect()
 }
 
 fn lapsed(check: &Check) -> bool {
@@ -319,6 +362,13 @@ pub(super) fn evidence(vip: &VipState, service: &config::ServiceConfig, index: u
     };
     let name = (service.checks.len() > 1).then(|| config.name.clone());
     Evidence { check: name, ..check.evidence() }
+}
+
+/// The same for a check whose answers are slow.
+fn slowness(vip: &VipState, service: &config::ServiceConfig, index: usize) -> Evidence {
+    let evidence = evidence(vip, service, index);
+    let seen = vip.checks.get(index).and_then(Check::slowness);
+    seen.map_or(evidence.clone(), |seen| Evidence { check: evidence.check, ..seen })
 }
 
 /// How long a verdict holds without news from the probe loop.

@@ -10,6 +10,9 @@
 //!    │  └── no probe ended ┘└←────────── rise passes ──────│┘
 //!    └───────────────────────── fall failures ─────────────┘
 //! ```
+//!
+//! A check that is down is [timed out](Check::is_timed_out) until `fall` failures in a row were no timeouts; after that only `rise` passes
+//! help. A check that is up may be [slow](Check::is_slow).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +21,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Outcome, Reason};
+use lateness::Lateness;
 
+pub use evidence::{Evidence, Streak};
+
+mod evidence;
+mod lateness;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +49,24 @@ pub struct FoundVerdict {
     pub verdict: Verdict,
     /// Whether it is down because there is no listener.
     pub absent: bool,
+    /// [`Check::is_timed_out`].
+    #[serde(default)]
+    pub timed_out: bool,
+    /// [`Check::is_slow`].
+    #[serde(default)]
+    pub slow: bool,
+}
+
+impl FoundVerdict {
+    /// A verdict alone. If it is down, probes have failed otherwise than by their timeout.
+    pub fn of(verdict: Verdict) -> Self {
+        FoundVerdict { verdict, absent: false, timed_out: false, slow: false }
+    }
+
+    /// Nothing listens.
+    pub fn gone() -> Self {
+        FoundVerdict { absent: true, ..FoundVerdict::of(Verdict::Down) }
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -50,93 +76,6 @@ impl fmt::Display for Verdict {
             Verdict::Up => "up",
             Verdict::Down => "down",
         })
-    }
-}
-
-/// The newest outcomes that agree, and how many are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Streak {
-    /// No probe has answered yet.
-    None,
-    /// Passes in a row.
-    Passed {
-        /// How many, at least 1.
-        run: u32,
-        /// How many make the VIP healthy.
-        rise: u32,
-    },
-    /// Failures in a row.
-    Failed {
-        /// How many, at least 1.
-        run: u32,
-        /// How many make it unhealthy.
-        fall: u32,
-    },
-    /// The kernel reported that there is no listener, and no probe has ended since.
-    Gone,
-    /// No probe has ended for this long: the verdict was not renewed.
-    Lapsed(Duration),
-    /// The verdict is of the process before this one, and no probe has confirmed it in time.
-    Unconfirmed,
-}
-
-impl fmt::Display for Streak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Streak::None => f.write_str("no probe has answered yet"),
-            Streak::Passed { run, rise } => write!(f, "{} of {rise} probes passed", run.min(rise)),
-            Streak::Failed { run, fall } => write!(f, "{} of {fall} probes failed", run.min(fall)),
-            Streak::Gone => f.write_str("nothing listens any more"),
-            Streak::Lapsed(lease) => {
-                write!(f, "no probe has ended for {}", humantime::format_duration(*lease))
-            }
-            Streak::Unconfirmed => f.write_str("no probe has passed since the daemon started again"),
-        }
-    }
-}
-
-/// The evidence for a verdict; its `Display` is a sentence without its subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// The name of the check, if there are several.
-    pub check: Option<String>,
-    /// The newest outcomes that agree.
-    pub streak: Streak,
-    /// The newest of them.
-    pub last: Option<Outcome>,
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(check) = &self.check {
-            write!(f, "check `{check}`: ")?;
-        }
-        match (&self.last, self.streak) {
-            (Some(last), Streak::None | Streak::Passed { .. } | Streak::Failed { .. }) => {
-                write!(f, "{} (last: {last})", self.streak)
-            }
-            (Some(_) | None, streak) => streak.fmt(f),
-        }
-    }
-}
-
-impl Evidence {
-    /// The newest failure, or the streak, without numbers that change from probe to probe; with the name of the check, if there are
-    /// several.
-    pub fn brief(&self) -> String {
-        let text = match (&self.last, self.streak) {
-            (Some(Outcome::Fail { reason, .. }), Streak::Failed { .. }) => reason.to_string(),
-            (Some(_) | None, streak) => streak.to_string(),
-        };
-        match &self.check {
-            Some(check) => format!("check `{check}`: {text}"),
-            None => text,
-        }
-    }
-
-    /// Whether there was a verdict, and its probe loop did not renew it in time.
-    pub fn has_lapsed(&self) -> bool {
-        matches!(self.streak, Streak::Lapsed(_) | Streak::Unconfirmed)
     }
 }
 
@@ -159,6 +98,12 @@ pub struct Check {
     gone: bool,
     /// Refused connections in a row.
     refusals: u32,
+    /// Failures in a row that were no timeouts.
+    no_timeouts: u32,
+    /// Whether `fall` failures in a row were no timeouts, since it was up.
+    dead: bool,
+    /// Whether its answers come in time.
+    lateness: Lateness,
     /// Until when a probe has to pass, because the verdict is of the process before this one.
     confirm_by: Option<Instant>,
 }
@@ -177,21 +122,37 @@ impl Check {
             renewed: now,
             gone: false,
             refusals: 0,
+            no_timeouts: 0,
+            dead: initial == Verdict::Down,
+            lateness: Lateness::default(),
             confirm_by: None,
         }
+    }
+
+    /// The same check, whose answers are slow if they take longer than `limit`; `None`: never.
+    pub fn slow_after(self, limit: Option<Duration>) -> Self {
+        Check { lateness: self.lateness.limited(limit), ..self }
     }
 
     /// A check that begins with the verdict of the process before this one. A verdict that is up holds until `confirm_by`, unless a probe
     /// passes before.
     pub fn resumed(rise: u32, fall: u32, found: FoundVerdict, confirm_by: Instant, now: Instant) -> Self {
-        let FoundVerdict { verdict, absent } = found;
+        let FoundVerdict { verdict, absent, timed_out, slow } = found;
         let confirm_by = (verdict == Verdict::Up).then_some(confirm_by);
-        Check { gone: absent, confirm_by, ..Check::new(rise, fall, verdict, now) }
+        let new = Check::new(rise, fall, verdict, now);
+        Check {
+            gone: absent,
+            confirm_by,
+            dead: new.dead && !timed_out,
+            lateness: Lateness::resumed(slow),
+            ..new
+        }
     }
 
     /// What the process after this one begins with.
     pub fn found(&self) -> FoundVerdict {
-        FoundVerdict { verdict: self.verdict, absent: self.absent() }
+        let (timed_out, slow) = (self.is_timed_out(), self.is_slow());
+        FoundVerdict { verdict: self.verdict, absent: self.absent(), timed_out, slow }
     }
 
     /// Ignores the outcomes of probes with a number below `since`.
@@ -235,6 +196,25 @@ impl Check {
         self.verdict == Verdict::Down && (self.gone || self.refusals >= self.fall)
     }
 
+    /// Whether it is down, and never since it was up have `fall` failures in a row been other ones than timeouts.
+    pub fn is_timed_out(&self) -> bool {
+        self.verdict == Verdict::Down && !self.dead
+    }
+
+    /// Whether it is up, and its right answers come late: `fall` of them without one in time between them, or not all of the `rise` passes
+    /// that made it healthy were in time. `rise` answers in time in a row end it.
+    pub fn is_slow(&self) -> bool {
+        self.verdict == Verdict::Up && self.lateness.is_slow()
+    }
+
+    /// The evidence that it is slow, or that it begins to be; `None`: its newest answers are in time.
+    pub fn slowness(&self) -> Option<Evidence> {
+        let streak = self.lateness.streak(self.rise, self.fall)?;
+        let passed = |outcome: &Outcome| matches!(outcome, Outcome::Pass { .. });
+        let last = self.history.iter().rev().map(|(_, outcome)| outcome).find(|outcome| passed(outcome));
+        Some(Evidence { check: None, streak, last: last.cloned() })
+    }
+
     /// When its verdict ends without news: `lease` after its probe loop last reported, or earlier if no probe confirms it.
     pub fn ends(&self, lease: Duration) -> Instant {
         let ends = self.renewed + lease;
@@ -264,9 +244,11 @@ impl Check {
         }
         let before = self.verdict;
         match &outcome {
-            Outcome::Pass { .. } => self.passed(),
+            Outcome::Pass { took, .. } => self.passed(*took),
             Outcome::Fail { reason, .. } => {
-                self.refusals = if *reason == Reason::Refused { self.refusals.saturating_add(1) } else { 0 };
+                let in_a_row = |holds, run: u32| if holds { run.saturating_add(1) } else { 0 };
+                self.refusals = in_a_row(*reason == Reason::Refused, self.refusals);
+                self.no_timeouts = in_a_row(!matches!(reason, Reason::TimedOut { .. }), self.no_timeouts);
                 self.failed();
             }
             Outcome::Skipped(_) => {}
@@ -289,6 +271,7 @@ impl Check {
         self.newest = self.newest.max(Some(since));
         self.streak = Streak::Gone;
         self.gone = true;
+        self.dead = true;
         self.confirm_by = None;
         (before != Verdict::Down).then_some(Verdict::Down)
     }
@@ -311,30 +294,46 @@ impl Check {
         self.renewed = self.renewed.max(now);
     }
 
-    fn passed(&mut self) {
+    fn passed(&mut self, took: Duration) {
         self.confirm_by = None;
         let run = match self.streak {
             Streak::Passed { run, .. } => run.saturating_add(1),
-            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
-                1
-            }
+            Streak::None
+            | Streak::Failed { .. }
+            | Streak::Slow { .. }
+            | Streak::InTime { .. }
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => 1,
         };
         self.streak = Streak::Passed { run, rise: self.rise };
         self.refusals = 0;
+        self.no_timeouts = 0;
+        self.lateness.passed(took, self.rise, self.fall);
         if run >= self.rise {
+            if self.verdict != Verdict::Up {
+                self.lateness.healthy(self.rise);
+            }
             self.verdict = Verdict::Up;
             self.gone = false;
+            self.dead = false;
         }
     }
 
     fn failed(&mut self) {
         let run = match self.streak {
             Streak::Failed { run, .. } => run.saturating_add(1),
-            Streak::None | Streak::Passed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
-                1
-            }
+            Streak::None
+            | Streak::Passed { .. }
+            | Streak::Slow { .. }
+            | Streak::InTime { .. }
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => 1,
         };
         self.streak = Streak::Failed { run, fall: self.fall };
+        self.lateness.failed();
+        self.dead |= self.no_timeouts >= self.fall;
         if run >= self.fall {
             self.confirm_by = None;
             self.verdict = Verdict::Down;

@@ -10,9 +10,17 @@ use crate::config::kind::{FirstOctets, ProbeContext};
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
 
-/// The hint for `outcome`, if the outcome alone does not say what to do.
+/// The hint for `outcome`, if the outcome alone does not say what to do; or that a right answer is slow.
 pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
-    let Outcome::Fail { reason, .. } = outcome else { return None };
+    let reason = match outcome {
+        Outcome::Fail { reason, .. } => reason,
+        Outcome::Pass { took, .. } => {
+            let slow = check.slow.filter(|slow| *took > slow.after)?;
+            let after = humantime::format_duration(slow.after);
+            return Some(format!("the answer is slow: it took longer than `slow`, which is {after}"));
+        }
+        Outcome::Skipped(_) => return None,
+    };
     let first_octets = check.probe.first_octets();
     match reason {
         Reason::Closed | Reason::Reset => closed(first_octets),
@@ -48,6 +56,19 @@ mod tests {
     use crate::config::tests::a_check;
 
     // H21, H9, H20: the failure, and what a person should try.
+    #[test]
+    fn a_right_answer_that_is_late_is_said_to_be_slow() {
+        for (slow, took, is_slow) in
+            [("slow = \"20ms\"", 21, true), ("slow = \"20ms\"", 20, false), ("", 900, false)]
+        {
+            let check = a_check(&format!("http = \"http://x/\"\n{slow}"));
+            let took = Duration::from_millis(took);
+            let outcome = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
+            let hint = of(&check, [192, 0, 2, 80].into(), &outcome);
+            assert_eq!(hint.is_some_and(|hint| hint.contains("longer than `slow`, which is 20ms")), is_slow);
+        }
+    }
+
     #[test]
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (plain, tls, tcp) = ("http = \"http://x/\"", "http = \"https://x/\"", "tcp = 25\nexpect = 'x'");

@@ -253,6 +253,12 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         &[("http://www", "https://www"), ("rise = 2", "verify = \"off\"\nca_file = \"ca\"")],
     ),
     ("two checks of one name", &[("rise = 2", "name = \"a\"\n[[service.check]]\ntls = \"a\"\nname = \"a\"")]),
+    ("a slow answer that is a timeout", &[("rise = 2", "slow = \"1s\"")]),
+    ("an effect of slow answers, of none", &[("rise = 2", "on_slow = \"deprefer\"")]),
+    (
+        "effects that are none",
+        &[("rise = 2", "on_timeout = \"ignore\"\nslow = \"10ms\"\non_slow = \"withdraw\"")],
+    ),
     ("a fast interval that is slower", &[("rise = 2", "fast_interval = \"2s\"")]),
     (
         "targets that are none",

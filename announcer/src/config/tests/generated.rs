@@ -205,7 +205,8 @@ prop_compose! {
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
         fast in 50u64..3_600_000,
         timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
-        on_failure in option::of(on_failure()),
+        (on_failure, on_timeout) in (option::of(on_failure()), option::of(on_failure())),
+        slow in option::of((1u64..60_000, any::<bool>())),
     ) -> CheckConfig {
         let target = target.map(|([six, ported], port)| TargetAddress {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
@@ -216,7 +217,13 @@ prop_compose! {
         let target = target.filter(|_| has_target);
         let target = target.map(|target| TargetAddress { port: target.port.filter(|_| !without_port), ..target });
         let fast_interval = Duration::from_millis(fast).min(interval);
-        CheckConfig { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
+        let slow = slow.map(|(after, warns)| SlowLimit {
+            after: Duration::from_millis(after),
+            effect: if warns { OnSlow::Warn } else { OnSlow::Deprefer },
+        });
+        let slow = slow.filter(|slow| slow.after < timeout);
+        let name = String::new();
+        CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure, on_timeout, slow }
     }
 }
 
@@ -400,7 +407,7 @@ prop_compose! {
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             ports: if flaps { [443, u16::from(covered) + 1].into() } else { BTreeSet::new() },
             min_announcers: chain.as_ref().filter(|_| flaps).map(|_| 2),
-            on_failure, backup: flaps, deprefer: deprefer.clone(),
+            on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));

@@ -19,6 +19,22 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
         | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::NoVerdict(_)) => {
             passes(vip, service)
         }
+        Standing::LastChoice(LastChoiceReason::Slow(_)) => {
+            let slow = vip.checks.iter().zip(&service.checks).filter(|(check, _)| check.slow.is_some());
+            let sentence = |(check, config): (&CheckReport, &crate::config::CheckConfig)| {
+                let limit =
+                    humantime::format_duration(config.slow.map(|slow| slow.after).unwrap_or_default());
+                let often = match config.rise {
+                    1 => "once".to_owned(),
+                    more => format!("{more} times in a row"),
+                };
+                let name = &check.name;
+                format!(
+                    "It is announced in the usual way again when check `{name}` passes {often} within {limit} (`slow`)."
+                )
+            };
+            slow.map(sentence).collect()
+        }
         Standing::LastChoice(LastChoiceReason::Flapping(flapping))
         | Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Flapping(flapping))) => {
             let Flapping { penalty, .. } = flapping;
@@ -53,9 +69,13 @@ fn passes(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
     let sentence = |(check, config): (&CheckReport, &crate::config::CheckConfig)| {
         let (passed, rise) = match check.evidence.streak {
             Streak::Passed { run, rise } => (run.min(rise), rise),
-            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
-                (0, config.rise)
-            }
+            Streak::None
+            | Streak::Failed { .. }
+            | Streak::Slow { .. }
+            | Streak::InTime { .. }
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => (0, config.rise),
         };
         let every = humantime::format_duration(config.fast_interval);
         match rise - passed {

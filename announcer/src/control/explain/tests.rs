@@ -40,18 +40,22 @@ fn router(name: &str, acknowledged: u64) -> RouterSession {
     RouterSession { name: name.parse().unwrap(), families: [Family::V4].into(), progress }
 }
 
-/// The explanation after these outcomes of the second check, `+` or `-`, one second apart. The first check has just passed.
+/// The explanation after these outcomes of the second check, `+`, `-` or `s` for a late answer, one second apart. The first check has just passed.
 fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
-    let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
+    story_of(CONFIG, backend, sessions)
+}
+
+fn story_of(text: &str, backend: &str, sessions: Vec<SessionExplanation>) -> String {
+    let config = Arc::new(config::parse("test.toml", text).unwrap_or_else(|errors| panic!("{errors}")));
     let start = Instant::now();
     let mut director = Director::new(config.clone(), Drains::default(), start);
     let vip = "192.0.2.80".parse().unwrap();
     let mut now = start;
-    let mut probe = |check: usize, pass: bool, now: Instant| {
-        let took = Duration::from_millis(2);
-        let outcome = match pass {
-            true => Outcome::Pass { answer: tcp::Answer::Connected.into(), took, warning: None },
-            false => Outcome::Fail { reason: Reason::Refused, took },
+    let mut probe = |check: usize, mark: char, now: Instant| {
+        let took = Duration::from_millis(if mark == 's' { 400 } else { 2 });
+        let outcome = match mark {
+            '+' | 's' => Outcome::Pass { answer: tcp::Answer::Connected.into(), took, warning: None },
+            _ => Outcome::Fail { reason: Reason::Refused, took },
         };
         let service = "www".parse().unwrap();
         let sequence = u64::try_from(now.duration_since(start).as_millis()).unwrap();
@@ -60,9 +64,9 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
     };
     for outcome in backend.chars() {
         now += Duration::from_secs(1);
-        probe(1, outcome == '+', now);
+        probe(1, outcome, now);
     }
-    probe(0, true, now);
+    probe(0, '+', now);
     let _ = director.handle(Fact::Vip(vip, Presence::Present), now);
     let report = director.report();
     let (_, known) = report.vips().next().unwrap();
@@ -172,5 +176,20 @@ fn what_brings_a_vip_back_is_said() {
         let story = story(backend, vec![]);
         let found = story.lines().find(|line| line.starts_with("It comes back"));
         assert_eq!(found, want, "{story}");
+    }
+}
+
+#[test]
+fn slow_answers_and_the_effects_of_timeouts_are_explained() {
+    let keys =
+        "on_failure = \"withdraw\"\non_timeout = \"deprefer\"\nslow = \"300ms\"\non_slow = \"deprefer\"\n";
+    let story = story_of(&CONFIG.replace("on_failure = \"deprefer\"\n", keys), "+s", vec![]);
+    for want in [
+        "192.0.2.80 of service www: last choice, check `backend`: 1 of 1 probes were slow (last: connected after 400 ms)",
+        "every 1s: up, 1 of 1 probes passed, 1 of 1 probes were slow; a failure would withdraw, a timeout would deprefer, \
+         answers slower than 300ms would deprefer.",
+        "It is announced in the usual way again when check `backend` passes once within 300ms (`slow`).",
+    ] {
+        assert!(story.contains(want), "{want}\n{story}");
     }
 }

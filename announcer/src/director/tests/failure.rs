@@ -167,3 +167,38 @@ fn a_backup_is_the_last_choice_while_all_is_well_and_withdrawn_when_it_fails() {
     scene.probes(MAIL, 0, "-");
     assert_eq!(scene.announced(), [""; 0]);
 }
+
+/// A probe that timed out is judged by `on_timeout`, and late answers by `on_slow`, whatever a failure does.
+#[test]
+fn timeouts_and_slow_answers_have_their_own_effects() {
+    let head = &CONFIG[..CONFIG.find("[[service.check]]").unwrap()];
+    let check =
+        "[[service.check]]\nhttp = \"http://www.example.com/\"\nrise = 2\nfall = 2\nslow = \"300ms\"\n";
+    const PROBES: [&str; 5] = ["++", "++tt", "++tttt-t", "++--tt", "++ss"];
+    const LOST: &str = "not_announced, unhealthy, 0";
+    const LAST: &str = "last_choice, unhealthy, 0";
+    const SLOW: &str = "last_choice, slow, 0";
+    const WARNED: &str = "announced, healthy, 1";
+    for (service, keys, want) in [
+        ("", "", [LOST, LOST, LOST, WARNED]),
+        ("", "on_timeout = \"deprefer\"", [LAST, LAST, LOST, WARNED]),
+        ("on_timeout = \"deprefer\"", "", [LAST, LAST, LOST, WARNED]),
+        ("on_timeout = \"deprefer\"", "on_timeout = \"warn\"", [WARNED, WARNED, LOST, WARNED]),
+        // The check's own `on_failure` is for all its failures.
+        ("on_timeout = \"deprefer\"", "on_failure = \"warn\"", [WARNED, WARNED, WARNED, WARNED]),
+        ("on_failure = \"deprefer\"\non_timeout = \"withdraw\"", "", [LOST, LOST, LAST, WARNED]),
+        ("", "on_slow = \"deprefer\"", [LOST, LOST, LOST, SLOW]),
+    ] {
+        let wants = ["announced, healthy, 0"].into_iter().chain(want);
+        for (probes, want) in PROBES.into_iter().zip(wants) {
+            let mut scene = Scene::with(&format!("{head}{service}\n{check}{keys}\n"));
+            scene.probes(V4, 0, probes);
+            let report = scene.director.report();
+            let standing = &report.vips().next().unwrap().1.standing;
+            let warnings = report.warnings(scene.now).len();
+            assert_eq!(scene.director.figures(scene.now).warnings, warnings, "{service} {keys} {probes}");
+            let seen = format!("{}, {}, {warnings}", standing.word(), standing.label());
+            assert_eq!(seen, want, "{service} {keys} {probes}");
+        }
+    }
+}

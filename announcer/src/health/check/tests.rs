@@ -5,19 +5,136 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::kind::http;
-use crate::health::outcome::{Reason, Shortage};
+use crate::health::outcome::{Reason, Shortage, TimeoutPhase};
 
 /// The time of all events in tests for which the time does not matter.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// `+` pass, `-` fail, `!` skipped.
+/// `+` pass, `s` slow pass, `-` fail, `t` timeout, `!` skipped.
 fn outcome(mark: char) -> Outcome {
     let took = Duration::from_millis(1);
     match mark {
         '+' => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took },
+        's' => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took: LATE },
         '-' => Outcome::Fail { reason: Reason::Refused, took },
+        't' => {
+            Outcome::Fail { reason: Reason::TimedOut { waiting: TimeoutPhase::Answer, after: took }, took }
+        }
         '!' => Outcome::Skipped(Shortage::Files),
         other => panic!("no mark: {other}"),
+    }
+}
+
+/// The `slow` of the tests is shorter than this, and longer than the other answers.
+const LATE: Duration = Duration::from_millis(400);
+
+/// The state after each probe: `?` unknown, `U` up, `S` up and slow, `T` down by timeouts, `D` down.
+fn states(check: &mut Check, probes: &str) -> String {
+    let state = |(at, probe): (usize, char)| {
+        let _ = check.observe(at as u64, outcome(probe), *START);
+        match check.verdict() {
+            Verdict::Unknown => '?',
+            Verdict::Up => {
+                if check.is_slow() {
+                    'S'
+                } else {
+                    'U'
+                }
+            }
+            Verdict::Down => {
+                if check.is_timed_out() {
+                    'T'
+                } else {
+                    'D'
+                }
+            }
+        }
+    };
+    probes.chars().enumerate().map(state).collect()
+}
+
+/// Rise 2, fall 3, slow 300 ms.
+fn timed(initial: Verdict) -> Check {
+    Check::new(2, 3, initial, *START).slow_after(Some(Duration::from_millis(300)))
+}
+
+#[test]
+fn a_timeout_is_a_failure_and_no_death() {
+    for (probes, want) in [
+        ("++ttt", "?UUUT"),
+        ("++--t", "?UUUT"),
+        ("++t--", "?UUUT"),
+        ("++---", "?UUUD"),
+        // Only failures in a row that are no timeouts withdraw: an overloaded server resets a connection now and then.
+        ("++ttt-t-t--t---", "?UUUTTTTTTTTTTD"),
+        // What was dead comes back by passes alone.
+        ("++---tttttt++", "?UUUDDDDDDDDU"),
+        ("++---ttt++ttt", "?UUUDDDDDUUUT"),
+        ("ttt", "??T"),
+        ("tt-", "??T"),
+        ("---ttt", "??DDDD"),
+        ("++tt!t", "?UUUUT"),
+    ] {
+        assert_eq!(states(&mut timed(Verdict::Unknown), probes), want, "{probes}");
+    }
+    assert_eq!(states(&mut timed(Verdict::Down), "tttt"), "DDDD", "an inherited verdict");
+    let mut gone = timed(Verdict::Up);
+    assert_eq!(gone.vanished(0), Some(Verdict::Down));
+    assert_eq!(states(&mut gone, "tttt++"), "DDDDDU");
+}
+
+#[test]
+fn late_answers_are_judged_by_rise_and_fall() {
+    for (probes, want) in [
+        ("++ss+sss", "?UUUUUUS"),
+        ("++sss+s++", "?UUUSSSSU"),
+        // A failure is no answer: late ones count on, and those in time begin again.
+        ("++sst-s", "?UUUUUS"),
+        ("++sss+t++", "?UUUSSSSU"),
+        // All of the passes that make it healthy have to be in time.
+        ("sss", "?SS"),
+        ("s+", "?S"),
+        ("s++", "?SU"),
+        ("++---ss++", "?UUUDDSSU"),
+        ("++---++", "?UUUDDU"),
+        ("++ss!s", "?UUUUS"),
+        ("++sssttt", "?UUUSSST"),
+    ] {
+        assert_eq!(states(&mut timed(Verdict::Unknown), probes), want, "{probes}");
+    }
+    let mut without = timed(Verdict::Unknown).slow_after(None);
+    assert_eq!(states(&mut without, "sssss"), "?UUUU");
+}
+
+#[test]
+fn slow_answers_read_as_a_sentence() {
+    let mut check = timed(Verdict::Up);
+    let seen: Vec<String> = "+ss+sss+"
+        .chars()
+        .enumerate()
+        .map(|(at, probe)| {
+            let _ = check.observe(at as u64, outcome(probe), *START);
+            check.slowness().map_or_else(String::new, |seen| seen.to_string())
+        })
+        .collect();
+    let late = |run| format!("{run} of 3 probes were slow (last: HTTP 200 after 400 ms)");
+    let in_time = "1 of 2 probes were in time (last: HTTP 200 after 1 ms)".to_owned();
+    assert_eq!(seen, [String::new(), late(1), late(2), String::new(), late(1), late(2), late(3), in_time]);
+}
+
+#[test]
+fn the_next_process_finds_timeouts_and_slow_answers() {
+    for (probes, next, want) in [
+        ("++ttt", "ttt", "TTT"),
+        ("++ttt", "---", "TTD"),
+        ("++sss", "s+s++", "SSSSU"),
+        ("++---", "ttt", "DDD"),
+    ] {
+        let mut check = timed(Verdict::Unknown);
+        let _ = states(&mut check, probes);
+        let slow = Some(Duration::from_millis(300));
+        let mut next_check = Check::resumed(2, 3, check.found(), *START, *START).slow_after(slow);
+        assert_eq!(states(&mut next_check, next), want, "{probes} {next}");
     }
 }
 

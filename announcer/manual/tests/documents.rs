@@ -226,6 +226,7 @@ fn every_standing_of_a_vip_is_explained() {
             streak: Streak::None,
             last: None,
         })),
+        Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(evidence(Streak::Starting))),
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(
             4,
         ))))),

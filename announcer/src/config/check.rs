@@ -41,6 +41,8 @@ table! {
         timeout: one Duration, default "\"1s\"", within(MILLISECOND..=MINUTE), "the time limit of a whole probe; 1ms to 1m";
         rise: one u32, default "2", count, "passes in a row that make a VIP healthy; 1 to 100";
         fall: one u32, default "3", count, "failures in a row that make a VIP unhealthy; 1 to 100";
+        start_period: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
+            "how long failures do not count after the start of the check, until the first pass: for a server that needs time to start; 0s to 1h";
         on_failure: one OnFailure, optional "\"deprefer\"", word,
             "the effect of a failure; without it, the service's `on_failure`";
         on_timeout: one OnFailure, optional "\"deprefer\"", word,
@@ -75,6 +77,8 @@ pub struct CheckConfig {
     pub rise: u32,
     /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
     pub fall: u32,
+    /// `start_period`, default 0s: how long failures do not count after the start of the check, until the first pass.
+    pub start_period: Duration,
     /// `on_failure`: the effect of a failure; `None`: the value of the service.
     pub on_failure: Option<OnFailure>,
     /// `on_timeout`: the effect of failures that are timeouts; `None`: [`CheckConfig::on_timeout`] says which other key holds.
@@ -228,7 +232,7 @@ impl Written {
 
     fn used(&self) -> Option<CheckConfig> {
         let CheckKeys { name, interval, fast_interval, timeout, rise, fall, on_failure, .. } = &self.keys;
-        let CheckKeys { on_timeout, slow, on_slow, target, .. } = &self.keys;
+        let CheckKeys { start_period, on_timeout, slow, on_slow, target, .. } = &self.keys;
         let slow_limit = |after| SlowLimit { after, effect: one(on_slow).unwrap_or(OnSlow::Warn) };
         Some(CheckConfig {
             name: one(name)?,
@@ -239,6 +243,7 @@ impl Written {
             timeout: one(timeout)?,
             rise: one(rise)?,
             fall: one(fall)?,
+            start_period: one(start_period)?,
             on_failure: one(on_failure),
             on_timeout: one(on_timeout),
             slow: one(slow).map(slow_limit),
@@ -280,7 +285,7 @@ impl From<&Vec<CheckConfig>> for Checks {
     fn from(used: &Vec<CheckConfig>) -> Self {
         let written = |check: &CheckConfig| {
             let CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, .. } = check;
-            let CheckConfig { on_failure, on_timeout, slow, .. } = check;
+            let CheckConfig { start_period, on_failure, on_timeout, slow, .. } = check;
             Written {
                 present: PresentKeys::default(),
                 keys: CheckKeys {
@@ -290,6 +295,7 @@ impl From<&Vec<CheckConfig>> for Checks {
                     timeout: Some(nowhere(*timeout)),
                     rise: Some(nowhere(*rise)),
                     fall: Some(nowhere(*fall)),
+                    start_period: Some(nowhere(*start_period)),
                     on_failure: on_failure.map(nowhere),
                     on_timeout: on_timeout.map(nowhere),
                     slow: slow.map(|slow| nowhere(slow.after)),

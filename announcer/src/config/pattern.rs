@@ -41,7 +41,12 @@ impl ToToml for Pattern {
 }
 
 pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, ValueError> {
-    match regex_lite::Regex::new(text(value)?) {
+    compile(text(value)?)
+}
+
+/// Compiles a regular expression.
+pub(super) fn compile(text: &str) -> Result<Pattern, ValueError> {
+    match regex_lite::Regex::new(text) {
         Ok(regex) => Ok(Pattern(regex)),
         Err(error) => wrong(
             format!("this is not a regular expression: {error}"),

@@ -97,7 +97,9 @@ fn a_good_file_is_read_as_it_says() {
         headers: vec![],
         body: None,
         expect_status: vec![Statuses { first: 200, last: 299 }],
+        expect_header: vec![],
         expect_body: None,
+        expect_json: vec![],
         expect_digest: None,
         max_body: 65536,
         certificate: CertificateConfig {
@@ -169,6 +171,7 @@ fn a_good_file_is_read_as_it_says() {
                     timeout: second,
                     rise: 2,
                     fall: 3,
+                    start_period: Duration::ZERO,
                     on_failure: None,
                     on_timeout: None,
                     slow: None,

@@ -178,11 +178,7 @@ mod tests {
             ("[bgp]", "interval = \"1s\"", "`interval` belongs to `[peer.bfd]`"),
             ("[[service.check]]", "expect_state = 1", "did you mean `expect_status`?"),
             ("[[service.check]]", "expects = 1", "did you mean `expect`?"),
-            (
-                "[[service.check]]",
-                "expectation = 1",
-                "the nearest keys are `expect`, `expect_answer`, `expect_body`; `man",
-            ),
+            ("[[service.check]]", "expect_anything = 1", "the nearest keys are `expect`, `expect_"),
             (
                 "[[service.check]]",
                 "gone = true",

@@ -90,7 +90,8 @@ impl VipState {
             let gone = config.port().is_some_and(|port| found.kernel.gone.contains(&(address, port)));
             let known = if gone { FoundVerdict::gone() } else { known };
             let slow = config.slow.map(|slow| slow.after);
-            Check::resumed(config.rise, config.fall, known, confirm_by, now).slow_after(slow)
+            let check = Check::resumed(config.rise, config.fall, known, confirm_by, now);
+            check.starting(config.start_period, now).slow_after(slow)
         };
         VipState {
             presence,

@@ -309,7 +309,8 @@ impl VipState {
 
 /// A check of which no probe has ended.
 fn fresh(config: &config::CheckConfig, verdict: Verdict, now: Instant) -> Check {
-    Check::new(config.rise, config.fall, verdict, now).slow_after(config.slow.map(|slow| slow.after))
+    let check = Check::new(config.rise, config.fall, verdict, now).starting(config.start_period, now);
+    check.slow_after(config.slow.map(|slow| slow.after))
 }
 
 /// A check with `warn` delays nothing. If nothing listens, the effect is always a withdraw.

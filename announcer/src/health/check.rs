@@ -104,6 +104,8 @@ pub struct Check {
     dead: bool,
     /// Whether its answers come in time.
     lateness: Lateness,
+    /// Until when failures do not count; `None`: they count.
+    start_period: Option<Instant>,
     /// Until when a probe has to pass, because the verdict is of the process before this one.
     confirm_by: Option<Instant>,
 }
@@ -125,8 +127,15 @@ impl Check {
             no_timeouts: 0,
             dead: initial == Verdict::Down,
             lateness: Lateness::default(),
+            start_period: None,
             confirm_by: None,
         }
+    }
+
+    /// The same check, whose failures do not count for this time after `now`, until it passes. With a verdict, they count.
+    pub fn starting(self, period: Duration, now: Instant) -> Self {
+        let starts = self.verdict == Verdict::Unknown && !period.is_zero();
+        Check { start_period: starts.then_some(now + period), ..self }
     }
 
     /// The same check, whose answers are slow if they take longer than `limit`; `None`: never.
@@ -244,8 +253,15 @@ impl Check {
         }
         let before = self.verdict;
         match &outcome {
-            Outcome::Pass { took, .. } => self.passed(*took),
+            Outcome::Pass { took, .. } => {
+                self.start_period = None;
+                self.passed(*took);
+            }
+            Outcome::Fail { .. } if self.start_period.is_some_and(|until| at < until) => {
+                self.streak = Streak::Starting;
+            }
             Outcome::Fail { reason, .. } => {
+                self.start_period = None;
                 let in_a_row = |holds, run: u32| if holds { run.saturating_add(1) } else { 0 };
                 self.refusals = in_a_row(*reason == Reason::Refused, self.refusals);
                 self.no_timeouts = in_a_row(!matches!(reason, Reason::TimedOut { .. }), self.no_timeouts);
@@ -302,6 +318,7 @@ impl Check {
             | Streak::Failed { .. }
             | Streak::Slow { .. }
             | Streak::InTime { .. }
+            | Streak::Starting
             | Streak::Gone
             | Streak::Lapsed(_)
             | Streak::Unconfirmed => 1,
@@ -327,6 +344,7 @@ impl Check {
             | Streak::Passed { .. }
             | Streak::Slow { .. }
             | Streak::InTime { .. }
+            | Streak::Starting
             | Streak::Gone
             | Streak::Lapsed(_)
             | Streak::Unconfirmed => 1,

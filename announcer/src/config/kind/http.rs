@@ -19,11 +19,14 @@ use super::super::table::table;
 use super::super::writer::TomlWriter;
 use super::certificate::{self, CertificateConfig};
 use super::interface::{FirstOctets, ProbeKind};
+use expect::{expect_header, expect_json};
 use value::{digest, header, max_body, method, statuses, url, version};
 
+mod expect;
 mod result;
 mod value;
 
+pub use expect::{ExpectedField, ExpectedJson, Mismatch};
 pub use result::{Answer, Failure, MalformedField};
 pub use value::{Digest, Field, HttpVersion, Statuses};
 
@@ -46,15 +49,21 @@ table! {
         /// The statuses that pass; never empty.
         expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
             "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599";
+        /// The header fields that an answer has to have.
+        expect_header: one_or_list ExpectedField, optional "\"x-ready: ^yes$\"", expect_header,
+            "http: header fields that the answer has to have, each with a regular expression that has to be found in its value, or alone";
         /// A regular expression that has to match the body.
         expect_body: one Pattern, optional "\"^ok\"", pattern,
             "http: a regular expression that has to be found in the body";
+        /// The values that the JSON of a body has to have.
+        expect_json: one_or_list ExpectedJson, optional "'/status = \"ok\"'", expect_json,
+            "http: JSON pointers (RFC 6901), and the values that the JSON of the body has to have there; the body has to fit into `max_body`";
         /// The digest of the whole body.
         expect_digest: one Digest, optional "\"2ef7bde608ce5404e97d5f042f95f89f1c232871\"", digest,
             "http: the SHA-1 or SHA-256 of the body, in hexadecimal";
         /// How many octets of a body are read; above zero.
         max_body: one u32, default "65536", max_body,
-            "http: how many octets of the body are read; with `expect_digest`, a longer body fails; 1 to 16777216";
+            "http: how many octets of the body are read; with `expect_digest` or `expect_json`, a longer body fails; 1 to 16777216";
     }
     with {
         /// How the certificate is verified, if there is one: see [`HttpConfig::certificate`].
@@ -101,6 +110,7 @@ impl ProbeKind for HttpConfig {
         if written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD) {
             table.own_only("expect_body", &mut written.expect_body);
             table.own_only("expect_digest", &mut written.expect_digest);
+            table.own_only("expect_json", &mut written.expect_json);
         }
     }
 
@@ -108,7 +118,8 @@ impl ProbeKind for HttpConfig {
         written.certificate.judge(faults);
         let head = written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD);
         let (body, digest) = (&written.expect_body, &written.expect_digest);
-        let of_body = [body.as_ref().map(Spanned::span), digest.as_ref().map(Spanned::span)];
+        let json = written.expect_json.as_ref().filter(|all| !all.get_ref().is_empty()).map(Spanned::span);
+        let of_body = [body.as_ref().map(Spanned::span), digest.as_ref().map(Spanned::span), json];
         for place in of_body.into_iter().flatten().filter(|_| head) {
             let help = "write another `method`, such as `\"GET\"`";
             faults.push(Fault::new(place, "the answer to a HEAD has no body", help));

@@ -259,6 +259,16 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "effects that are none",
         &[("rise = 2", "on_timeout = \"ignore\"\nslow = \"10ms\"\non_slow = \"withdraw\"")],
     ),
+    (
+        "a header field that is expected, and is none",
+        &[("rise = 2", "expect_header = [\"x ready: yes\", \": yes\", \"x-ready: [\"]")],
+    ),
+    (
+        "JSON that is none",
+        &[("rise = 2", "expect_json = ['/status', 'status = 1', '/status = ok', '/a = ']")],
+    ),
+    ("JSON in the answer to a HEAD", &[("rise = 2", "method = \"HEAD\"\nexpect_json = '/a = 1'")]),
+    ("a start period that is endless", &[("rise = 2", "start_period = \"2h\"")]),
     ("a fast interval that is slower", &[("rise = 2", "fast_interval = \"2s\"")]),
     (
         "targets that are none",

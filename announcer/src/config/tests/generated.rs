@@ -13,7 +13,7 @@ use super::super::kind::dns::{DnsConfig, DnsTransport, Rcode, RecordType};
 use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
 use super::super::kind::grpc::{GrpcConfig, GrpcServer};
-use super::super::kind::http::{self as kind_http, Digest};
+use super::super::kind::http::{self as kind_http, Digest, ExpectedField, ExpectedJson};
 use super::super::kind::icmp::IcmpConfig;
 use super::super::kind::ntp::NtpConfig;
 use super::super::kind::talk::TalkConfig;
@@ -48,7 +48,11 @@ prop_compose! {
         version in 0u8..3, method in "[A-Z]{1,7}", body in option::of(".{0,9}"), max_body in 1u32..=16_777_216,
         headers in proptest::collection::vec(("[a-z][a-z0-9-]{0,9}", "([!-~]([ -~]{0,9}[!-~])?)?"), 0..3),
         statuses in proptest::collection::vec((200u16..=599, 0u16..100), 1..4),
-        pattern in option::of("[a-z^$.|\\[\\]*]{0,4}"), digest in any::<([bool; 2], [u8; 32])>(),
+        (pattern, fields, json) in (
+            option::of("[a-z^$.|\\[\\]*]{0,4}"),
+            proptest::collection::vec("[a-z][a-z0-9-]{0,9}", 0..3),
+            proptest::collection::vec(("(/[a-z~=]{0,4}){0,2}", -9i32..9), 0..3),
+        ), digest in any::<([bool; 2], [u8; 32])>(),
     ) -> HttpConfig {
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let scheme = if tls { "https" } else { "http" };
@@ -65,6 +69,12 @@ prop_compose! {
             body: body.map(Into::into),
             expect_status: statuses.into_iter()
                 .map(|(first, more)| Statuses { first, last: (first + more).min(599) }).collect(),
+            expect_header: fields.into_iter().map(|name| ExpectedField {
+                name: name.parse().unwrap(),
+                value: pattern.as_ref().and_then(|text| parse_check(&format!("expect_body = '{text}'"))),
+            }).collect(),
+            expect_json: json.into_iter().filter(|_| !bodiless)
+                .map(|(pointer, number)| ExpectedJson { pointer, value: number.into() }).collect(),
             expect_body: pattern.filter(|_| !bodiless)
                 .and_then(|text| parse_check(&format!("expect_body = '{text}'"))),
             expect_digest: (given && !bodiless).then(|| {
@@ -206,7 +216,7 @@ prop_compose! {
         fast in 50u64..3_600_000,
         timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
         (on_failure, on_timeout) in (option::of(on_failure()), option::of(on_failure())),
-        slow in option::of((1u64..60_000, any::<bool>())),
+        slow in option::of((1u64..60_000, any::<bool>())), start_period in millisecond(0..=3_600_000),
     ) -> CheckConfig {
         let target = target.map(|([six, ported], port)| TargetAddress {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
@@ -223,7 +233,7 @@ prop_compose! {
         });
         let slow = slow.filter(|slow| slow.after < timeout);
         let name = String::new();
-        CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure, on_timeout, slow }
+        CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, start_period, on_failure, on_timeout, slow }
     }
 }
 

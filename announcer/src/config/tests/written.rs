@@ -100,6 +100,8 @@ fn a_canonical_configuration_writes_every_default_out() {
         headers = []
         http_version = "auto"
         expect_status = "200-299"
+        expect_header = []
+        expect_json = []
         max_body = 65536
         name = "http"
         interval = "1s"
@@ -107,6 +109,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         timeout = "1s"
         rise = 2
         fall = 3
+        start_period = "0s"
 
         [health]
         listener_watch = "5ms"

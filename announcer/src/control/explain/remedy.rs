@@ -73,6 +73,7 @@ fn passes(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
             | Streak::Failed { .. }
             | Streak::Slow { .. }
             | Streak::InTime { .. }
+            | Streak::Starting
             | Streak::Gone
             | Streak::Lapsed(_)
             | Streak::Unconfirmed => (0, config.rise),

@@ -12,6 +12,8 @@ use super::super::outcome::Outcome;
 pub enum Streak {
     /// No probe has answered yet.
     None,
+    /// Probes have failed within the `start_period` of the check, and do not count.
+    Starting,
     /// Passes in a row.
     Passed {
         /// How many, at least 1.
@@ -52,6 +54,7 @@ impl fmt::Display for Streak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Streak::None => f.write_str("no probe has answered yet"),
+            Streak::Starting => f.write_str("failures do not count yet (`start_period`)"),
             Streak::Passed { run, rise } => write!(f, "{} of {rise} probes passed", run.min(rise)),
             Streak::Failed { run, fall } => write!(f, "{} of {fall} probes failed", run.min(fall)),
             Streak::Slow { run, fall } => write!(f, "{} of {fall} probes were slow", run.min(fall)),
@@ -85,6 +88,7 @@ impl fmt::Display for Evidence {
             (
                 Some(last),
                 Streak::None
+                | Streak::Starting
                 | Streak::Passed { .. }
                 | Streak::Failed { .. }
                 | Streak::Slow { .. }

@@ -367,3 +367,37 @@ fn a_lease_starts_again_with_another_rise_and_fall() {
     let _ = check.observe(1, outcome('+'), later);
     assert_eq!(check.counting(1, 1, *START).renewed(), later, "a later result counts");
 }
+
+#[test]
+fn failures_do_not_count_in_the_start_period_and_passes_do() {
+    let second = Duration::from_secs(1);
+    // A probe each second, a period of 5 s, rise 2, fall 3.
+    for (initial, probes, want) in [
+        (Verdict::Unknown, "-----", "?????"),
+        (Verdict::Unknown, "--------", "???????D"),
+        (Verdict::Unknown, "--+---", "?????D"),
+        (Verdict::Unknown, "--++", "???U"),
+        (Verdict::Unknown, "++---", "?UUUD"),
+        (Verdict::Unknown, "--+-t-", "?????D"),
+        (Verdict::Up, "---", "UUD"),
+        (Verdict::Down, "--++", "DDDU"),
+    ] {
+        let mut check = Check::new(2, 3, initial, *START).starting(second * 5, *START);
+        let state = |(at, probe): (usize, char)| {
+            let _ = check.observe(at as u64, outcome(probe), *START + second * u32::try_from(at).unwrap());
+            match check.verdict() {
+                Verdict::Unknown => '?',
+                Verdict::Up => 'U',
+                Verdict::Down => 'D',
+            }
+        };
+        let seen: String = probes.chars().enumerate().map(state).collect();
+        assert_eq!(seen, want, "{initial} {probes}");
+    }
+    let mut check = Check::new(2, 3, Verdict::Unknown, *START).starting(second * 30, *START);
+    let _ = check.observe(1, outcome('-'), *START);
+    assert_eq!(
+        check.evidence().to_string(),
+        "failures do not count yet (`start_period`) (last: connection refused after 1 ms)"
+    );
+}

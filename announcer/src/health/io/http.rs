@@ -25,7 +25,9 @@ use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::Flaw;
 use crate::config::kind::handshake::{self, Warning};
-use crate::config::kind::http::{Answer, Digest, Failure, Field, HttpVersion, Statuses};
+use crate::config::kind::http::{
+    Answer, Digest, ExpectedField, ExpectedJson, Failure, Field, HttpVersion, Statuses,
+};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
@@ -82,6 +84,8 @@ struct PreparedRequest {
 #[derive(Debug)]
 struct Expectation {
     status: Vec<Statuses>,
+    header: Vec<ExpectedField>,
+    json: Vec<ExpectedJson>,
     pattern: Option<Pattern>,
     digest: Option<Digest>,
     max_body: u32,
@@ -181,6 +185,8 @@ impl PreparedRequest {
             bound: endpoint.from.is_some(),
             expectation: Expectation {
                 status: http.expect_status.clone(),
+                header: http.expect_header.clone(),
+                json: http.expect_json.clone(),
                 pattern: http.expect_body.clone(),
                 digest: http.expect_digest,
                 max_body: http.max_body,
@@ -302,6 +308,9 @@ impl Expectation {
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {
             return Err(ProbeError::of(not_wanted(answer).await));
         }
+        if let Some(difference) = self.header.iter().find_map(|field| field.difference(answer.headers())) {
+            return Err(ProbeError::of(Failure::Header(Box::new(difference))));
+        }
         *waiting = TimeoutPhase::Body;
         self.read(answer).await?;
         Ok(Answer::Status(status.as_u16()))
@@ -316,8 +325,9 @@ impl Expectation {
             Digest::Sha256(_) => digest::Context::new(&digest::SHA256),
         });
         let (mut length, mut text) = (0, Vec::new());
-        // Octets after the limit matter only for the digest.
-        while length < most || sum.is_some() {
+        // Octets after the limit matter only for the digest and for JSON.
+        let whole = sum.is_some() || !self.json.is_empty();
+        while length < most || whole {
             let mut data = match body.chunk().await {
                 Ok(Some(data)) => data,
                 Ok(None) => break,
@@ -325,7 +335,7 @@ impl Expectation {
                 Err(error) => return Err(errors::within_answer(&error)),
             };
             if data.len() > most - length {
-                if sum.is_some() {
+                if whole {
                     return Err(ProbeError::of(Failure::BodyTooLong(self.max_body)));
                 }
                 data.truncate(most - length);
@@ -334,7 +344,7 @@ impl Expectation {
             if let Some(sum) = &mut sum {
                 sum.update(&data);
             }
-            if self.pattern.is_some() {
+            if self.pattern.is_some() || !self.json.is_empty() {
                 text.extend_from_slice(&data);
             }
         }
@@ -345,6 +355,14 @@ impl Expectation {
                 return Err(ProbeError::Fail(
                     got.map_or(Reason::Other("there is no digest of the body"), digest),
                 ));
+            }
+        }
+        if !self.json.is_empty() {
+            let Ok(json) = serde_json::from_slice(&text) else {
+                return Err(ProbeError::of(Failure::NotJson));
+            };
+            if let Some(difference) = self.json.iter().find_map(|expected| expected.difference(&json)) {
+                return Err(ProbeError::of(Failure::Json(Box::new(difference))));
             }
         }
         match &self.pattern {

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
+use super::expect::Mismatch;
 use super::value::Digest;
 use crate::model::text::PrintableText;
 
@@ -63,6 +64,12 @@ pub enum Failure {
         /// How many octets were searched, if the body has more.
         within: Option<u32>,
     },
+    /// A header field differs from `expect_header`.
+    Header(Box<Mismatch>),
+    /// The body is not JSON, and the check has `expect_json`.
+    NotJson,
+    /// A value of the body differs from `expect_json`.
+    Json(Box<Mismatch>),
     /// The digest of the body differs from `expect_digest`.
     Digest {
         /// This one.
@@ -86,6 +93,9 @@ pub enum MalformedField {
 impl Word for Failure {
     fn examples() -> Vec<Self> {
         let gzip = || Some(PrintableText::new("gzip"));
+        let mismatch = |place: &str, found: Option<&str>| {
+            Box::new(Mismatch { place: place.to_owned(), found: found.map(PrintableText::new) })
+        };
         vec![
             Failure::CutShort,
             Failure::NotHttp,
@@ -102,6 +112,11 @@ impl Word for Failure {
             Failure::NoMatch { encoding: None, within: None },
             Failure::NoMatch { encoding: None, within: Some(65536) },
             Failure::NoMatch { encoding: gzip(), within: None },
+            Failure::Header(mismatch("x-ready", None)),
+            Failure::Header(mismatch("x-ready", Some("no"))),
+            Failure::NotJson,
+            Failure::Json(mismatch("/status", None)),
+            Failure::Json(mismatch("/status", Some("\"degraded\""))),
             Failure::Digest { got: Digest::Sha1([0; 20]), encoding: None },
             Failure::Digest { got: Digest::Sha1([0; 20]), encoding: gzip() },
         ]
@@ -121,6 +136,9 @@ impl FailureWord for Failure {
             Failure::NotHttp2 => "not_http2",
             Failure::BodyTooLong(_) => "body_too_long",
             Failure::NoMatch { .. } => "no_match",
+            Failure::Header(_) => "header",
+            Failure::NotJson => "not_json",
+            Failure::Json(_) => "json",
             Failure::Digest { .. } => "digest",
         }
     }
@@ -180,6 +198,15 @@ impl fmt::Display for Failure {
             Failure::NoMatch { encoding: None, within: None } => {
                 f.write_str("`expect_body` is not in the body")
             }
+            Failure::Header(mismatch) => match (&mismatch.place, &mismatch.found) {
+                (place, None) => write!(f, "the answer has no header field `{place}`"),
+                (place, Some(found)) => write!(f, "the header field `{place}` is `{found}`"),
+            },
+            Failure::NotJson => f.write_str("the body is not JSON"),
+            Failure::Json(mismatch) => match (&mismatch.place, &mismatch.found) {
+                (place, None) => write!(f, "the JSON of the body has no `{place}`"),
+                (place, Some(found)) => write!(f, "`{place}` of the body is `{found}`"),
+            },
             Failure::Digest { got, encoding: None } => write!(f, "body has the digest {got}"),
             Failure::Digest { got, encoding: Some(encoding) } => {
                 write!(f, "body has the digest {got}, with the Content-Encoding `{encoding}`")
@@ -238,6 +265,11 @@ mod tests {
             ("no_match", "`expect_body` is not in the body"),
             ("no_match", "`expect_body` is not in the first 65536 octets of the body"),
             ("no_match", "`expect_body` is not in the body, which has the Content-Encoding `gzip`"),
+            ("header", "the answer has no header field `x-ready`"),
+            ("header", "the header field `x-ready` is `no`"),
+            ("not_json", "the body is not JSON"),
+            ("json", "the JSON of the body has no `/status`"),
+            ("json", "`/status` of the body is `\"degraded\"`"),
             ("digest", &plain),
             ("digest", &encoded),
         ];
@@ -251,6 +283,7 @@ mod tests {
                 Failure::Malformed(MalformedField::Any | MalformedField::ContentLength) => {}
                 Failure::Malformed(MalformedField::TransferEncoding) => {}
                 Failure::Status(_) | Failure::Redirect { .. } | Failure::NotHttp2 => {}
+                Failure::Header(_) | Failure::NotJson | Failure::Json(_) => {}
                 Failure::BodyTooLong(_) | Failure::NoMatch { .. } | Failure::Digest { .. } => {}
             }
             assert_eq!((failure.label(), failure.to_string().as_str()), want);

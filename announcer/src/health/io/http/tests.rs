@@ -416,3 +416,30 @@ async fn alone_without_files() {
     drop(files);
     assert_eq!(text_of(&http.probe().await), "pass: HTTP 200");
 }
+
+#[tokio::test]
+async fn header_and_json_have_to_be_as_expected() {
+    const GOOD: &[HttpReply] = &[Say(
+        "HTTP/1.1 200 OK\r\nX-Ready: yes\r\nContent-Length: 35\r\n\r\n{\"status\": \"ok\", \"db\": {\"lag\": 2}}\n",
+    )];
+    const NO_JSON: &[HttpReply] = &[Say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n")];
+    for (script, lines, want) in [
+        (GOOD, "expect_header = 'x-ready: ^yes$'", "pass: HTTP 200"),
+        (GOOD, "expect_header = ['x-ready', 'content-length']", "pass: HTTP 200"),
+        (GOOD, "expect_header = ['x-ready', 'x-ready: no']", "fail: the header field `x-ready` is `yes`"),
+        (GOOD, "expect_header = 'x-missing'", "fail: the answer has no header field `x-missing`"),
+        (GOOD, "expect_json = ['/status = \"ok\"', '/db/lag = 2']", "pass: HTTP 200"),
+        (GOOD, "expect_json = '/db/lag = 0'", "fail: `/db/lag` of the body is `2`"),
+        (GOOD, "expect_json = '/db/lead = 0'", "fail: the JSON of the body has no `/db/lead`"),
+        (GOOD, "expect_json = '/status = \"ok\"'\nmax_body = 30", "fail: body is longer than 30 octets"),
+        (
+            GOOD,
+            "expect_json = '/status = \"ok\"'\nexpect_body = 'lead'",
+            "fail: `expect_body` is not in the body",
+        ),
+        (NO_JSON, "expect_json = '/status = \"ok\"'", "fail: the body is not JSON"),
+    ] {
+        let server = HttpServer::start(vip(61), script).await;
+        assert_eq!(text_of(&server.probe_with(lines).await), want, "{lines}");
+    }
+}

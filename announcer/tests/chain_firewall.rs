@@ -17,8 +17,8 @@ use announcer::chain::contact::ContactReport;
 use announcer::chain::heartbeat::{
     Facts, Families, HeartbeatDropReason, Keys, ListDigest, MemberPresence, NextHops,
 };
-use announcer::chain::io::{self as heartbeats, HeartbeatContent, HeartbeatSettings, test_packets};
 use announcer::chain::io::neighbours::AskedNeighbour;
+use announcer::chain::io::{self as heartbeats, HeartbeatContent, HeartbeatSettings, test_packets};
 use announcer::chain::member::MemberState;
 use announcer::chain::rules::counters::{self, ChainCounters, TestPacketCounters};
 use announcer::chain::rules::others::dropping_chains;

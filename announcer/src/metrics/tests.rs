@@ -417,6 +417,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_chain_packets_total{family="ipv4",what="accepted"} 0
         announcer_chain_packets_total{family="ipv4",what="returned"} 0
         announcer_chain_packets_total{family="ipv4",what="over_budget"} 3
+        announcer_chain_packets_total{family="ipv4",what="flood"} 0
         announcer_chain_packets_total{family="ipv4",what="not_started"} 0
         announcer_chain_packets_total{family="ipv4",what="foreign_mark"} 0
         announcer_chain_packets_total{family="ipv4",what="expired"} 0

@@ -33,11 +33,11 @@ use self::place::{Place, PlaceKeeper};
 use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::Network;
 use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, MemberVipState};
+use crate::chain::io::neighbours::AskedNeighbour;
 use crate::chain::io::{
     self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
     HeartbeatOrder, HeartbeatReport, HeartbeatSettings,
 };
-use crate::chain::io::neighbours::AskedNeighbour;
 use crate::chain::plan;
 use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,

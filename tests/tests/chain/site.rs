@@ -178,25 +178,34 @@ impl Site {
         Ok(())
     }
 
-    /// Checks that hosts have taken packets for their flows from other members: otherwise the flows have survived for another reason.
+    /// Checks that hosts have taken packets for their flows from other members: otherwise the flows have survived for another reason. The
+    /// daemons read the counters every few seconds, so those of the last moments are waited for.
     pub(crate) fn check_chain(&self, vip: &str) -> Result<()> {
-        let family = if vip.contains(':') { "ipv6" } else { "ipv4" };
-        let (mut accepted, mut over_budget) = (0, 0);
-        for frontend in &self.frontends {
-            let chain = self.node(frontend)?.must(&["announcer", "chain", "--json"])?;
-            let chain: serde_json::Value = serde_json::from_str(&chain).context("announcer chain --json")?;
-            let ring = &chain["rings"][family];
-            ensure!(ring.is_object(), "{frontend} is in no ring of {family}: {chain}");
-            // A daemon that was just started has not read them yet.
-            let counter = |name: &str| ring["counters"][name].as_u64().unwrap_or(0);
-            accepted += counter("accepted");
-            over_budget += counter("over_budget") + counter("flood");
-        }
+        let (accepted, over_budget) = until(PATIENCE, || {
+            let (mut accepted, mut over_budget) = (0, 0);
+            for frontend in &self.frontends {
+                let [taken, over] = self.counters(frontend, vip)?;
+                (accepted, over_budget) = (accepted + taken, over_budget + over);
+            }
+            ensure!(accepted > 0, "no member has taken a packet for its flows from another one");
+            Ok((accepted, over_budget))
+        })?;
         println!(
             "the members have taken {accepted} packets for their flows from each other; {over_budget} were over the budget"
         );
-        ensure!(accepted > 0, "no member has taken a packet for its flows from another one");
         Ok(())
+    }
+
+    /// The packets that a frontend has taken from other members, and those that were over its budget, as its daemon has read them last.
+    fn counters(&self, frontend: &str, vip: &str) -> Result<[u64; 2]> {
+        let family = if vip.contains(':') { "ipv6" } else { "ipv4" };
+        let chain = self.node(frontend)?.must(&["announcer", "chain", "--json"])?;
+        let chain: serde_json::Value = serde_json::from_str(&chain).context("announcer chain --json")?;
+        let ring = &chain["rings"][family];
+        ensure!(ring.is_object(), "{frontend} is in no ring of {family}: {chain}");
+        // A daemon that was just started has not read them yet.
+        let counter = |name: &str| ring["counters"][name].as_u64().unwrap_or(0);
+        Ok([counter("accepted"), counter("over_budget") + counter("flood")])
     }
 
     /// Checks that no session with a router has begun before its host was in the rings.

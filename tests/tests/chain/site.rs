@@ -98,6 +98,9 @@ impl Site {
             let node = self.node(frontend)?;
             node.must(&["/lab/announcer", "stop"])?;
             node.must(&["/lab/web", "stop"])?;
+            // Without the chain, a client's RST goes to any frontend, and its former connection stays here for up to two minutes. A stop
+            // would wait for it.
+            node.must(&["ss", "-tK", "( sport = :80 )"])?;
             fs::write(node.root().join("etc/lab/more.toml"), &more)?;
             let key = node.root().join("etc/announcer/chain.key");
             fs::write(&key, "a key of the lab alone\n")?;

@@ -15,6 +15,8 @@ use crate::site::DEADLINE;
 const RETRANSMISSION: Duration = Duration::from_secs(1);
 /// What a busy machine may add.
 const BUSY: Duration = Duration::from_millis(600);
+/// The frontend of a flow that had no answer yet.
+const NOBODY: &str = "?";
 /// How many broken flows a message lists.
 const SHOWN: usize = 10;
 /// The steps in which delays are printed.
@@ -49,11 +51,14 @@ impl Cost {
         let Phase { began_ms, flows, new, .. } = report.phase(change.name())?;
         let since_began =
             |broken: &Broken| Broken { at_ms: broken.at_ms.saturating_sub(*began_ms), ..broken.clone() };
-        let (of_victim, broken): (Vec<Broken>, Vec<Broken>) = flows
-            .broken
-            .iter()
-            .map(since_began)
-            .partition(|broken| Some(broken.frontend.as_str()) == change.victim());
+        // The victim's processes die one after the other: it can accept a flow that was just opened again, and reset it before it answers.
+        let is_of_victim = |broken: &&Broken| {
+            let by_victim = Some(broken.frontend.as_str()) == change.victim();
+            by_victim || broken.frontend == NOBODY && death_ms.is_some_and(|death| broken.at_ms <= death)
+        };
+        let (of_victim, broken): (Vec<&Broken>, Vec<&Broken>) = flows.broken.iter().partition(is_of_victim);
+        let of_victim: Vec<Broken> = of_victim.into_iter().map(since_began).collect();
+        let broken: Vec<Broken> = broken.into_iter().map(since_began).collect();
         let mut cost = Cost {
             broken,
             dead: of_victim.len(),
@@ -169,6 +174,14 @@ pub(crate) mod tests {
             let at_ms = 1000 + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
             phase.flows.broken = vec![Broken { at_ms, how: Break::Reset, frontend: victim.to_owned() }];
             phase.new.lost = vec![Lost { at_ms: 1100, how: "no answer".to_owned() }];
+            // Opened again by the client, and accepted by a process that died a moment later.
+            if change != Change::DeadlinePasses {
+                phase.flows.broken.push(Broken {
+                    at_ms: 1100,
+                    how: Break::Reset,
+                    frontend: NOBODY.to_owned(),
+                });
+            }
         }
         phase
     }
@@ -194,6 +207,7 @@ pub(crate) mod tests {
             let broken =
                 |at_ms, frontend: &str| Broken { at_ms, how: Break::Reset, frontend: frontend.to_owned() };
             with("a flow of another frontend", &|phase| phase.flows.broken.push(broken(9500, "fe1")));
+            with("a flow without an answer, later", &|phase| phase.flows.broken.push(broken(1101, NOBODY)));
             with("a refused connection", &|phase| {
                 phase.new.lost.push(Lost { at_ms: 1050, how: "refused".to_owned() })
             });

@@ -12,7 +12,7 @@ MANUAL := target/lab/manual
 # `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
 # and makes no difference to the tests.
 PROFILE ?= release
-demo picture test e2e outlive chain soak bfd-soak keepers interop vm lab runner image: export PROFILE := quick
+demo picture test e2e outlive chain chain-soak soak bfd-soak keepers interop vm lab runner image: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
 # The programs are static, so that they need neither the host's libc nor a node's. They relocate themselves, with glibc's code.
 # If it is 2.36 or newer, it can read packed relocations. They are a seventieth as long, and a start reads all of them.

@@ -312,17 +312,7 @@ impl Check {
 
     fn passed(&mut self, took: Duration) {
         self.confirm_by = None;
-        let run = match self.streak {
-            Streak::Passed { run, .. } => run.saturating_add(1),
-            Streak::None
-            | Streak::Failed { .. }
-            | Streak::Slow { .. }
-            | Streak::InTime { .. }
-            | Streak::Starting
-            | Streak::Gone
-            | Streak::Lapsed(_)
-            | Streak::Unconfirmed => 1,
-        };
+        let run = self.streak.passes().saturating_add(1);
         self.streak = Streak::Passed { run, rise: self.rise };
         self.refusals = 0;
         self.no_timeouts = 0;

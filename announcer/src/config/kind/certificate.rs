@@ -2,13 +2,14 @@
 //!
 //! Pure. The words of the results are in [`super::handshake`].
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value as Toml;
 
 use super::super::error::Fault;
-use super::super::reader::Table;
+use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, YEAR, path, text, within, wrong};
 use super::super::writer::{self, ToToml};
@@ -63,6 +64,22 @@ fn verify(value: &Value<'_>) -> Result<Verify, ValueError> {
             format!("`{}` is not a value of `verify`", other.escape_debug()),
             "write `\"warn\"`, `\"require\"` or `\"off\"`",
         ),
+    }
+}
+
+/// Records an error for each of these keys that is written although the server's URL at `url` begins with `http://`; `label`: what
+/// stands there.
+pub(super) fn without_tls(
+    present: &PresentKeys,
+    url: &Range<usize>,
+    label: &'static str,
+    help: &str,
+    faults: &mut Vec<Fault>,
+) {
+    for key in Written::KEYS {
+        let Some(place) = present.place(key.name) else { continue };
+        let message = format!("`{}` is not allowed with `http://`", key.name);
+        faults.push(Fault::new(place, message, help).beside(url.clone(), label));
     }
 }
 

@@ -132,12 +132,8 @@ impl ProbeKind for GrpcConfig {
     fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
         written.certificate.judge(faults);
         let Some(at) = present.place("grpc").filter(|_| plain(written)) else { return };
-        for key in certificate::Written::KEYS {
-            let Some(place) = present.place(key.name) else { continue };
-            let message = format!("`{}` is not allowed with `http://`", key.name);
-            let help = "write `https://`; without TLS there is no certificate";
-            faults.push(Fault::new(place, message, help).beside(at.clone(), "the server"));
-        }
+        let help = "write `https://`; without TLS there is no certificate";
+        certificate::without_tls(present, &at, "the server", help, faults);
     }
 
     fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {

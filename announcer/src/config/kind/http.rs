@@ -125,12 +125,8 @@ impl ProbeKind for HttpConfig {
             faults.push(Fault::new(place, "the answer to a HEAD has no body", help));
         }
         let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
-        for key in certificate::Written::KEYS {
-            let Some(place) = present.place(key.name) else { continue };
-            let message = format!("`{}` is not allowed with `http://`", key.name);
-            let help = "write an `https://` URL; without TLS there is no certificate";
-            faults.push(Fault::new(place, message, help).beside(at.clone(), "the URL"));
-        }
+        let help = "write an `https://` URL; without TLS there is no certificate";
+        certificate::without_tls(present, &at, "the URL", help, faults);
     }
 
     fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {

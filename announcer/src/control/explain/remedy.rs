@@ -5,7 +5,7 @@
 use crate::config::ServiceConfig;
 use crate::damping::{DampingWait, Flapping};
 use crate::director::{CheckReport, LastChoiceReason, NotAnnouncedReason, Standing, VipReport};
-use crate::health::check::{Streak, Verdict};
+use crate::health::check::Verdict;
 
 /// The sentences; none for a VIP that is announced, or that is drained, because the line about the drain has the command.
 pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
@@ -67,17 +67,8 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
 fn passes(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
     let down = vip.checks.iter().zip(&service.checks).filter(|(check, _)| check.verdict != Verdict::Up);
     let sentence = |(check, config): (&CheckReport, &crate::config::CheckConfig)| {
-        let (passed, rise) = match check.evidence.streak {
-            Streak::Passed { run, rise } => (run.min(rise), rise),
-            Streak::None
-            | Streak::Failed { .. }
-            | Streak::Slow { .. }
-            | Streak::InTime { .. }
-            | Streak::Starting
-            | Streak::Gone
-            | Streak::Lapsed(_)
-            | Streak::Unconfirmed => (0, config.rise),
-        };
+        let rise = config.rise;
+        let passed = check.evidence.streak.passes().min(rise);
         let every = humantime::format_duration(config.fast_interval);
         match rise - passed {
             1 => format!("It comes back when check `{}` passes once more.", check.name),

@@ -50,6 +50,23 @@ pub enum Streak {
     Unconfirmed,
 }
 
+impl Streak {
+    /// How many passes in a row there are; 0: the last probe has not passed, or none has ended.
+    pub fn passes(self) -> u32 {
+        match self {
+            Streak::Passed { run, .. } => run,
+            Streak::None
+            | Streak::Failed { .. }
+            | Streak::Slow { .. }
+            | Streak::InTime { .. }
+            | Streak::Starting
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => 0,
+        }
+    }
+}
+
 impl fmt::Display for Streak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

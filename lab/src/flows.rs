@@ -95,6 +95,8 @@ pub enum Break {
 /// A flow that broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
+    /// When the SYN of its connection was sent, in milliseconds since the start.
+    pub opened_ms: u64,
     /// When it was seen, in milliseconds since the start.
     pub at_ms: u64,
     /// How it broke.
@@ -364,10 +366,10 @@ impl Control {
         });
     }
 
-    /// Records that a flow broke: it counts in the phase of `cause`.
-    fn broke(&self, cause: Instant, how: Break, frontend: &str) {
-        let at_ms = self.since_start(Instant::now());
-        let broken = Broken { at_ms, how, frontend: frontend.to_owned() };
+    /// Records that a flow broke, whose SYN was sent at `opened`: it counts in the phase of `cause`.
+    fn broke(&self, opened: Instant, cause: Instant, how: Break, frontend: &str) {
+        let (opened_ms, at_ms) = (self.since_start(opened), self.since_start(Instant::now()));
+        let broken = Broken { opened_ms, at_ms, how, frontend: frontend.to_owned() };
         self.at(cause, |phase| phase.flows.broken.push(broken));
     }
 

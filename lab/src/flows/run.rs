@@ -106,7 +106,7 @@ async fn flow(plan: &Plan, control: &Control, sources: &Sources) {
         return sleep(AGAIN).await;
     };
     let mut frontend = None;
-    keep(plan, control, stream, &mut frontend).await;
+    keep(plan, control, begun, stream, &mut frontend).await;
     if frontend.is_some() {
         control.0.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -125,8 +125,14 @@ async fn connect(target: SocketAddr, sources: &Sources) -> io::Result<TcpStream>
     }
 }
 
-/// `frontend` is the one that has answered; `None` before the first answer.
-async fn keep(plan: &Plan, control: &Control, mut stream: TcpStream, frontend: &mut Option<String>) {
+/// `opened`: when its SYN was sent. `frontend` is the one that has answered; `None` before the first answer.
+async fn keep(
+    plan: &Plan,
+    control: &Control,
+    opened: Instant,
+    mut stream: TcpStream,
+    frontend: &mut Option<String>,
+) {
     let _ = stream.set_nodelay(true); // a request is one segment anyway
     let renewals = control.renewals();
     let mut next = Instant::now();
@@ -136,12 +142,12 @@ async fn keep(plan: &Plan, control: &Control, mut stream: TcpStream, frontend: &
         let known = frontend.as_deref().unwrap_or("?");
         let answer = match result {
             Ok(Ok(answer)) if (200..300).contains(&answer.status) => answer,
-            Ok(Ok(_)) => return control.broke(asked, Break::Other, known),
-            Ok(Err(error)) => return control.broke(asked, way(&error), known),
+            Ok(Ok(_)) => return control.broke(opened, asked, Break::Other, known),
+            Ok(Err(error)) => return control.broke(opened, asked, way(&error), known),
             Err(_) => {
                 // Closed at once, as in `load`: otherwise its segments would be sent for minutes.
                 let _ = stream.set_zero_linger();
-                return control.broke(asked, Break::Silent, known);
+                return control.broke(opened, asked, Break::Silent, known);
             }
         };
         control.answered(asked, asked.elapsed());
@@ -161,7 +167,7 @@ async fn keep(plan: &Plan, control: &Control, mut stream: TcpStream, frontend: &
                 }
             }
             how = end(&stream) => {
-                return control.broke(Instant::now(), how, frontend.as_deref().unwrap_or("?"));
+                return control.broke(opened, Instant::now(), how, frontend.as_deref().unwrap_or("?"));
             }
         }
     }

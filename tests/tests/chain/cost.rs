@@ -51,10 +51,11 @@ impl Cost {
         let Phase { began_ms, flows, new, .. } = report.phase(change.name())?;
         let since_began =
             |broken: &Broken| Broken { at_ms: broken.at_ms.saturating_sub(*began_ms), ..broken.clone() };
-        // The victim's processes die one after the other: it can accept a flow that was just opened again, and reset it before it answers.
+        // The victim's processes die one after the other: it can accept a flow that was just opened again, and reset it before it
+        // answers. The client sees such a reset later than the death, but it has sent the SYN before it.
         let is_of_victim = |broken: &&Broken| {
             let by_victim = Some(broken.frontend.as_str()) == change.victim();
-            by_victim || broken.frontend == NOBODY && death_ms.is_some_and(|death| broken.at_ms <= death)
+            by_victim || broken.frontend == NOBODY && death_ms.is_some_and(|death| broken.opened_ms <= death)
         };
         let (of_victim, broken): (Vec<&Broken>, Vec<&Broken>) = flows.broken.iter().partition(is_of_victim);
         let of_victim: Vec<Broken> = of_victim.into_iter().map(since_began).collect();
@@ -85,7 +86,7 @@ impl Cost {
             .broken
             .iter()
             .take(SHOWN)
-            .map(|Broken { at_ms, how, frontend }| format!("{frontend}'s after {at_ms} ms ({how:?})"))
+            .map(|Broken { at_ms, how, frontend, .. }| format!("{frontend}'s after {at_ms} ms ({how:?})"))
             .collect();
         ensure!(broken.is_empty(), "{name}: {} flows broke: {}", self.broken.len(), broken.join(", "));
         let Cost { refused, reset, lost, .. } = self;
@@ -172,12 +173,14 @@ pub(crate) mod tests {
         let mut phase = Phase { name: change.name().to_owned(), began_ms: 1000, ..Phase::default() };
         if let Some(victim) = change.victim() {
             let at_ms = 1000 + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
-            phase.flows.broken = vec![Broken { at_ms, how: Break::Reset, frontend: victim.to_owned() }];
+            phase.flows.broken =
+                vec![Broken { opened_ms: 0, at_ms, how: Break::Reset, frontend: victim.to_owned() }];
             phase.new.lost = vec![Lost { at_ms: 1100, how: "no answer".to_owned() }];
             // Opened again by the client, and accepted by a process that died a moment later.
             if change != Change::DeadlinePasses {
                 phase.flows.broken.push(Broken {
-                    at_ms: 1100,
+                    opened_ms: 1100,
+                    at_ms: 1127,
                     how: Break::Reset,
                     frontend: NOBODY.to_owned(),
                 });
@@ -204,10 +207,14 @@ pub(crate) mod tests {
                 fault(&mut phase);
                 faults.push((what, phase));
             };
-            let broken =
-                |at_ms, frontend: &str| Broken { at_ms, how: Break::Reset, frontend: frontend.to_owned() };
+            let broken = |at_ms, frontend: &str| Broken {
+                opened_ms: at_ms - 1,
+                at_ms,
+                how: Break::Reset,
+                frontend: frontend.to_owned(),
+            };
             with("a flow of another frontend", &|phase| phase.flows.broken.push(broken(9500, "fe1")));
-            with("a flow without an answer, later", &|phase| phase.flows.broken.push(broken(1101, NOBODY)));
+            with("a flow without an answer, later", &|phase| phase.flows.broken.push(broken(1102, NOBODY)));
             with("a refused connection", &|phase| {
                 phase.new.lost.push(Lost { at_ms: 1050, how: "refused".to_owned() })
             });

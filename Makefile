@@ -265,12 +265,12 @@ fuzz:
 	done
 
 # Simulates two BGP state machines, and then a ring of up to 32 hosts, on a virtual clock. It prints each seed that fails;
-# `make simulate SIMULATION=chain_ring SEED=n` runs only that seed of one of them.
+# `make simulate SIMULATION=chain_ring SEED=n` runs only that seed of one of them, and THREADS=1 uses one processor.
 SIMULATION ?= simulation chain_ring
 SEEDS ?= 1000000
 
 simulate:
-	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --release -p announcer $(SIMULATION:%=--test %) -- --nocapture
+	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --profile simulation -p announcer $(SIMULATION:%=--test %) -- --nocapture
 
 # 5,000 VIPs to 8 peers, and as root a start with 3,000 VIPs that are not on lo.
 bench-scale:

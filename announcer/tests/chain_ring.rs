@@ -15,7 +15,7 @@
 //!
 //! `chain_ring/oracle.rs` has the excuses, with their reasons.
 //!
-//! `SEEDS=1000000 cargo test --release --test chain_ring` runs more seeds. A seed that fails is printed, and `SEED=n` runs only that
+//! `SEEDS=1000000 cargo test --profile simulation --test chain_ring` runs more seeds. A seed that fails is printed, and `SEED=n` runs only that
 //! seed and prints every fault.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
@@ -29,8 +29,11 @@ mod network;
 mod oracle;
 #[path = "chain_ring/packet.rs"]
 mod packet;
+#[path = "chain_ring/peers.rs"]
+mod peers;
 mod seeds;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -151,7 +154,7 @@ impl Simulation {
     }
 
     fn run(mut self) -> EventCounts {
-        self.say(&format!(
+        self.say(format_args!(
             "{} hosts, loss {}, orderly {}",
             self.hosts.len(),
             self.network.loss,
@@ -176,7 +179,7 @@ impl Simulation {
         self.sum
     }
 
-    fn say(&self, what: &str) {
+    fn say(&self, what: fmt::Arguments<'_>) {
         if self.trace {
             eprintln!("{:>10.3?} {what}", self.now - self.began);
         }
@@ -215,7 +218,7 @@ impl Simulation {
         let mut world =
             World { network: &mut self.network, luck: &mut self.luck, now: self.now, powered: &self.powered };
         for effect in act(&mut self.hosts[host], &mut world) {
-            self.say(&format!("host {host}: {effect:?}"));
+            self.say(format_args!("host {host}: {effect:?}"));
             match effect {
                 Effect::Announced { late } => {
                     self.sum.announced += 1;
@@ -246,7 +249,7 @@ impl Simulation {
         }
         self.starts += 1;
         let number = self.starts;
-        self.say(&format!("host {host} starts"));
+        self.say(format_args!("host {host} starts"));
         if self.hosts[host].rules.is_some() {
             self.sum.restarts += 1;
             self.oracle.restarted(host, &self.hosts, self.now);
@@ -262,7 +265,7 @@ impl Simulation {
         let (powered, lives) = (self.hosts[host].powered, self.hosts[host].daemon.is_some());
         match self.luck.u8(..16) {
             0 | 1 if powered => {
-                self.say(&format!("host {host} loses power"));
+                self.say(format_args!("host {host} loses power"));
                 if self.hosts[host].rules.is_some() {
                     self.sum.crashes += 1;
                     self.oracle.crashed(host, &self.hosts, self.now);
@@ -275,7 +278,7 @@ impl Simulation {
                 self.kill_daemon(host);
             }
             4 | 5 if lives => {
-                self.say(&format!("host {host} stops"));
+                self.say(format_args!("host {host} stops"));
                 let flows = self.now + Duration::from_millis(self.luck.u64(..1000));
                 let end = self.now + Duration::from_millis(self.luck.u64(500..2000));
                 let host = &mut self.hosts[host];
@@ -289,7 +292,7 @@ impl Simulation {
             }
             6 if !self.orderly => {
                 let sides: Vec<bool> = self.hosts.iter().map(|_| self.luck.bool()).collect();
-                self.say(&format!("a partition: {sides:?}"));
+                self.say(format_args!("a partition: {sides:?}"));
                 self.network.sides = sides;
                 self.hosts[host].changed = true;
             }
@@ -311,7 +314,7 @@ impl Simulation {
     }
 
     fn kill_daemon(&mut self, host: usize) {
-        self.say(&format!("the daemon of host {host} dies"));
+        self.say(format_args!("the daemon of host {host} dies"));
         self.hosts[host].died_leaving = self.hosts[host].has_left();
         self.hosts[host].daemon = None;
         self.hosts[host].down = Some(self.now);
@@ -352,7 +355,7 @@ impl Simulation {
                 self.oracle.listed = HostSet::of(list.iter().map(|member| index(*member)));
             }
             self.luck.shuffle(&mut list);
-            self.say(&format!(
+            self.say(format_args!(
                 "a new list: {:?}",
                 list.iter().map(|member| index(*member)).collect::<Vec<_>>()
             ));
@@ -381,7 +384,7 @@ impl Simulation {
 
     fn reload(&mut self, host: usize) {
         let list = self.list.clone();
-        self.say(&format!("host {host} gets the list"));
+        self.say(format_args!("host {host} gets the list"));
         self.act(host, |host, world| host.reload(list, world));
     }
 
@@ -400,7 +403,7 @@ impl Simulation {
     fn quiet(&mut self) {
         self.network.sides.fill(false);
         self.network.loss = 0;
-        self.say("no more faults");
+        self.say(format_args!("no more faults"));
         for host in 0..self.hosts.len() {
             if self.hosts[host].powered && self.hosts[host].rules.is_some() {
                 self.start(host);

@@ -9,7 +9,7 @@
 //! - A router that has read all messages has exactly the Loc-RIB, with all attributes, according to its own decoder.
 //! - When no more faults happen, the session is established again, and stays up.
 //!
-//! `SEEDS=1000000 cargo test --release --test simulation` runs more seeds. A seed that fails is printed, and `SEED=n` runs only
+//! `SEEDS=1000000 cargo test --profile simulation --test simulation` runs more seeds. A seed that fails is printed, and `SEED=n` runs only
 //! that seed and prints every event.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]

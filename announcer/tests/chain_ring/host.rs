@@ -16,6 +16,7 @@ use announcer::chain::ring::{
 use announcer::chain::test_packets::TestPacketReport;
 
 use crate::network::{Arrival, Network};
+use crate::peers::Peers;
 
 pub const INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time that nft needs.
@@ -92,6 +93,8 @@ pub struct Host {
     /// Whether it may own flows: it has announced since it was powered on, and its rules were not removed.
     pub owns: bool,
     pub list: Vec<IpAddr>,
+    /// Of the list.
+    digest: ListDigest,
     /// Whether it has left and removed its rules.
     pub gone: bool,
     /// Whether its daemon had said that it has left when it died.
@@ -115,7 +118,7 @@ pub struct Host {
 pub struct Daemon {
     pub number: u128,
     pub began: Instant,
-    pub members: BTreeMap<IpAddr, Member>,
+    peers: Peers,
     lists: MemberLists,
     believed: Believed,
     /// Whose MAC addresses are known.
@@ -125,6 +128,15 @@ pub struct Daemon {
     pub leaving: Option<Leaving>,
     /// When it decides next, if nothing changes before.
     decides: Option<Instant>,
+    /// From what it has decided last, if there is nothing left to do: the same again would decide the same.
+    decided: Option<Decided>,
+}
+
+/// What the decisions of a daemon that stays are made from, beside its rules and its lists.
+#[derive(PartialEq)]
+struct Decided {
+    macs: HostSet,
+    others: Vec<(IpAddr, MemberObservation)>,
 }
 
 /// What a host does that others notice.
@@ -163,6 +175,7 @@ impl Host {
             died_leaving: false,
             returned: false,
             unheard: HostSet::default(),
+            digest: ListDigest::of_members(&list),
             list,
             flows_end: None,
             down: None,
@@ -200,7 +213,7 @@ impl Host {
         self.daemon = Some(Daemon {
             number,
             began: world.now,
-            members: BTreeMap::new(),
+            peers: Peers::default(),
             lists,
             believed,
             macs,
@@ -208,6 +221,7 @@ impl Host {
             said_rules: self.rules.is_some(),
             leaving: None,
             decides: None,
+            decided: None,
         });
         self.reload(self.list.clone(), world)
     }
@@ -215,17 +229,25 @@ impl Host {
     /// The daemon gets a list. If this host is not in it, it leaves.
     pub fn reload(&mut self, list: Vec<IpAddr>, world: &mut World<'_>) -> Vec<Effect> {
         let Some(daemon) = &mut self.daemon else {
-            self.list = list;
+            self.take_list(list);
             return Vec::new();
         };
+        daemon.decided = None;
         if list.contains(&address(self.index)) {
             daemon.lists.update(&list);
-            self.list = list;
+            self.take_list(list);
         } else {
             daemon.leaving.get_or_insert(Leaving::new(world.now));
         }
         self.meet(world);
         self.turn(world)
+    }
+
+    fn take_list(&mut self, list: Vec<IpAddr>) {
+        if self.list != list {
+            self.digest = ListDigest::of_members(&list);
+            self.list = list;
+        }
     }
 
     /// Exchanges heartbeats with those that the lists name.
@@ -234,17 +256,17 @@ impl Host {
         let Some(daemon) = &mut self.daemon else { return };
         let others: Vec<IpAddr> =
             daemon.lists.members().into_iter().filter(|member| *member != own).collect();
-        daemon.members.retain(|member, _| others.contains(member));
+        daemon.peers.retain(|member| others.contains(&member));
         daemon.believed.update(others.iter().copied(), world.now);
         for member in others {
             let settings = MemberSettings { own, member, interval: INTERVAL };
-            daemon.members.entry(member).or_insert_with(|| {
+            if daemon.peers.get_mut(index(member)).is_none() {
                 let start = HeartbeatStart::new(world.luck.u128(1..)).unwrap();
-                match self.stored.get(&member).filter(|_| daemon.began == world.now) {
+                daemon.peers.insert(match self.stored.get(&member).filter(|_| daemon.began == world.now) {
                     Some(said) => Member::former(settings, start, *said, world.now),
                     None => Member::new(settings, start, world.now),
-                }
-            });
+                });
+            }
         }
     }
 
@@ -254,7 +276,7 @@ impl Host {
         match what {
             Arrival::Heartbeat(sent) => {
                 let heard = daemon.macs.insert(sent.from);
-                let Some(member) = daemon.members.get_mut(&address(sent.from)) else { return Vec::new() };
+                let Some(member) = daemon.peers.get_mut(sent.from) else { return Vec::new() };
                 let (state, said) = (member.state(), member.said().copied());
                 match member.receive(&sent.heartbeat, world.now) {
                     Ok(_) => {
@@ -276,7 +298,7 @@ impl Host {
             }
             Arrival::KernelAnswer { of } => {
                 let new = daemon.macs.insert(*of);
-                let Some(member) = daemon.members.get_mut(&address(*of)) else { return Vec::new() };
+                let Some(member) = daemon.peers.get_mut(*of) else { return Vec::new() };
                 if member.kernel_answered(world.now).is_none() && !new {
                     return Vec::new();
                 }
@@ -285,7 +307,8 @@ impl Host {
                 let before = std::mem::replace(&mut self.rules, daemon.installing.take());
                 self.changed = true;
                 self.rules_since.get_or_insert(world.now);
-                daemon.members.values_mut().for_each(Member::hurry);
+                daemon.decided = None;
+                daemon.peers.hurry();
                 let after = self.rules.iter().flat_map(|rules| &rules.ring.entries);
                 let after: Vec<IpAddr> =
                     after.filter(|entry| entry.v4.is_none()).map(|entry| entry.member).collect();
@@ -304,29 +327,42 @@ impl Host {
         let (own, now) = (self.own(), world.now);
         let Some(daemon) = &mut self.daemon else { return Vec::new() };
         let mut effects = Vec::new();
-        for (address, member) in &mut daemon.members {
-            let change = member.expire(now);
-            if change.is_some_and(|change| change.to == MemberState::Dead) {
-                effects.push(Effect::Dropped(*address));
+        for peer in daemon.peers.iter_mut() {
+            // Before it is due, time has no effect on a member.
+            if peer.due() > now {
+                continue;
             }
-            if member.ask(now) {
-                let other = index(*address);
+            let change = peer.expire(now);
+            if change.is_some_and(|change| change.to == MemberState::Dead) {
+                effects.push(Effect::Dropped(peer.address()));
+            }
+            if peer.ask(now) {
+                let other = index(peer.address());
                 world.network.ask(self.index, other, world.powered[other], now, world.luck);
             }
         }
-        daemon.believed.expire(now);
-        let observe = |(address, member): (&IpAddr, &Member)| (*address, MemberObservation::of(member, now));
-        let mut others: BTreeMap<IpAddr, MemberObservation> = daemon.members.iter().map(observe).collect();
+        let forgot = daemon.believed.expire(now);
+        let observe = |member: &Member| (member.address(), MemberObservation::of(member, now));
+        if let Some(decided) = daemon.decided.as_ref().filter(|_| daemon.leaving.is_none() && !forgot)
+            && decided.macs == daemon.macs
+            && daemon.peers.iter().map(observe).eq(decided.others.iter().copied())
+        {
+            self.send(world);
+            return effects;
+        }
+        let mut others: BTreeMap<IpAddr, MemberObservation> = daemon.peers.iter().map(observe).collect();
+        let changing = daemon.lists.is_changing();
         daemon.lists.step(&[own], &others, INTERVAL, now);
-        let known = daemon.lists.members();
-        others.retain(|member, _| known.contains(member));
-        daemon.members.retain(|member, _| known.contains(member));
-        for (member, observed) in &mut others {
-            observed.added = daemon.lists.is_added(*member);
+        if changing {
+            let known = daemon.lists.members();
+            others.retain(|member, _| known.contains(member));
+            daemon.peers.retain(|member| known.contains(&member));
+            for (member, observed) in &mut others {
+                observed.added = daemon.lists.is_added(*member);
+            }
         }
         let presence = daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence);
-        let members = ListDigest::of_members(&self.list);
-        let us = Own { address: own, wanted: V4, switched_off: false, presence, members };
+        let us = Own { address: own, wanted: V4, switched_off: false, presence, members: self.digest };
         let limit = daemon.began + START_WAIT;
 
         // The rules.
@@ -335,7 +371,8 @@ impl Host {
             believed.insert(member);
         }
         let want = Rules { ring: Ring::new(&daemon.lists.ring(), &us, &others), believed };
-        if daemon.installing.is_none() && settled(&others) && self.rules.as_ref() != Some(&want) {
+        let installed = self.rules.as_ref() == Some(&want);
+        if daemon.installing.is_none() && settled(&others) && !installed {
             let time = Duration::from_micros(world.luck.u64(3_000..30_000));
             world.network.put(now + time, self.index, Arrival::Installed { daemon: daemon.number });
             daemon.installing = Some(want);
@@ -352,7 +389,7 @@ impl Host {
             && may_join(&us, &rules.ring, &others, now, limit)
         {
             daemon.said_rules = true;
-            daemon.members.values_mut().for_each(Member::hurry);
+            daemon.peers.hurry();
         }
 
         // Announcements.
@@ -372,7 +409,7 @@ impl Host {
             let before = leaving.presence();
             let step = leaving.step(flows, &others, INTERVAL, now);
             if leaving.presence() != before {
-                daemon.members.values_mut().for_each(Member::hurry);
+                daemon.peers.hurry();
             }
             if step != LeavingStep::Stay && self.owns {
                 (self.owns, self.changed) = (false, true);
@@ -394,6 +431,10 @@ impl Host {
         let flows = self.flows_end.filter(|end| *end > now);
         let waits = daemon.leaving.is_some() || daemon.lists.is_changing();
         daemon.decides = flows.into_iter().chain(waits.then(|| now + INTERVAL)).min();
+        let done = installed && daemon.installing.is_none() && settled(&others);
+        let stays = self.announces && daemon.said_rules && daemon.decides.is_none();
+        daemon.decided =
+            (done && stays).then(|| Decided { macs: daemon.macs, others: others.into_iter().collect() });
         self.send(world);
         effects
     }
@@ -411,25 +452,28 @@ impl Host {
                 v4: Some(Ipv4Addr::new(10, 0, 1, u8::try_from(self.index + 1).unwrap())),
                 v6: None,
             },
-            members: ListDigest::of_members(&self.list),
+            members: self.digest,
             services: ListDigest::default(),
         };
         let left = daemon.lists.left(INTERVAL, now);
         let mut deadline = daemon.decides;
-        for (address, member) in &mut daemon.members {
-            let other = index(*address);
-            while let Some(header) = member.transmit(now) {
-                // The kernel has to know where to send it.
-                if !daemon.macs.has(other) {
-                    world.network.ask(self.index, other, world.powered[other], now, world.luck);
+        for peer in daemon.peers.iter_mut() {
+            if peer.due() <= now {
+                let member = peer.address();
+                let other = index(member);
+                while let Some(header) = peer.transmit(now) {
+                    // The kernel has to know where to send it.
+                    if !daemon.macs.has(other) {
+                        world.network.ask(self.index, other, world.powered[other], now, world.luck);
+                    }
+                    let known = peer.state().lives();
+                    let presence = if left.contains(&member) { MemberPresence::Left } else { facts.presence };
+                    let facts = Facts { presence, ..facts };
+                    let heartbeat = heartbeat(header, facts, self.rules.as_ref(), known);
+                    world.network.send(self.index, other, heartbeat, now, world.luck);
                 }
-                let known = member.state().lives();
-                let presence = if left.contains(address) { MemberPresence::Left } else { facts.presence };
-                let facts = Facts { presence, ..facts };
-                let heartbeat = heartbeat(header, facts, self.rules.as_ref(), known);
-                world.network.send(self.index, other, heartbeat, now, world.luck);
             }
-            let next = member.deadline();
+            let next = peer.due();
             deadline = Some(deadline.map_or(next, |deadline| deadline.min(next)));
         }
         self.deadline = deadline;

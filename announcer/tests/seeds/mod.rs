@@ -1,6 +1,7 @@
-//! Runs a simulation with many seeds on all processors, or with one seed.
+//! Runs a simulation with many seeds, on all processors if not told otherwise, or with one seed.
 //!
-//! `SEEDS=n` says how many, `FIRST_SEED=n` where they begin, and `SEED=n` runs only that seed and lets it print what happens.
+//! `SEEDS=n` says how many, `FIRST_SEED=n` where they begin, `THREADS=n` on how many processors they run, and `SEED=n` runs only that seed
+//! and lets it print what happens.
 
 use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, catch_unwind};
@@ -46,14 +47,17 @@ pub fn run<C: RunCounts>(
             }
         }
     };
+    let processors = || std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let threads = number("THREADS").filter(|threads| *threads > 0).unwrap_or_else(processors);
     let mut sum = C::default();
     std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         running
             .into_iter()
             .for_each(|thread| sum.add(&thread.join().expect("every seed keeps the promises")));
     });
-    println!("{seeds} seeds from {first} on in {:.1?}: {sum:?}", began.elapsed());
+    let time = began.elapsed();
+    let rate = seeds as f64 / time.as_secs_f64();
+    println!("{seeds} seeds from {first} on in {time:.1?} on {threads} threads, {rate:.0} a second: {sum:?}");
     Some((seeds, sum))
 }

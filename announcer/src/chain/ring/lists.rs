@@ -31,6 +31,8 @@ const LEFT_FOR: u32 = 15;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemberLists {
     list: Vec<IpAddr>,
+    /// Of `list`: it is compared in each turn.
+    digest: ListDigest,
     /// Those that are not in the ring yet.
     added: BTreeSet<IpAddr>,
     /// Those of an earlier list, and since when the members agree that they are none; `None`: they do not.
@@ -46,8 +48,14 @@ impl MemberLists {
             lists.list = former.iter().copied().collect();
             lists.update(list);
         }
-        lists.list = list.to_vec();
+        lists.replace(list);
         lists
+    }
+
+    /// Takes a list, and returns the one before.
+    fn replace(&mut self, list: &[IpAddr]) -> Vec<IpAddr> {
+        self.digest = ListDigest::of_members(list);
+        std::mem::replace(&mut self.list, list.to_vec())
     }
 
     /// Takes the list of a reload. Returns whether it differs from the one before.
@@ -55,7 +63,7 @@ impl MemberLists {
         if self.list == list {
             return false;
         }
-        let before = std::mem::replace(&mut self.list, list.to_vec());
+        let before = self.replace(list);
         let in_ring = |member: &IpAddr| before.contains(member) || self.removed.get(member) == Some(&None);
         self.added.extend(list.iter().filter(|member| !in_ring(member)));
         self.added.retain(|member| list.contains(member));
@@ -77,10 +85,9 @@ impl MemberLists {
         interval: Duration,
         now: Instant,
     ) {
-        let digest = ListDigest::of_members(&self.list);
         let agrees = |member: &IpAddr| {
             let Some(observed) = others.get(member) else { return false };
-            let same = observed.said.is_some_and(|said| said.facts.members == digest);
+            let same = observed.said.is_some_and(|said| said.facts.members == self.digest);
             !observed.awaited && !observed.state.lives() || same
         };
         self.agreed = self.list.iter().filter(|member| !ours.contains(member)).all(agrees);

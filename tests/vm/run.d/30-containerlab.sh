@@ -2,6 +2,7 @@
 # topology, `lab up` says what to write, and leaves nothing. Skipped without a containerlab program.
 containerlab=/vm/bin/containerlab
 [ -x $containerlab ] || exit 77
+. /vm/lib/functions.sh
 set -x
 start-docker
 make-node-image lab/node
@@ -16,14 +17,9 @@ cp /vm/small.clab.yml .
 # The lab's probes have 100 ms for an answer, which is too little for an emulated processor.
 sed 's/"100ms"/"5s"/' lab/nodes/fe1/announcer.toml >announcer.toml
 
-waited() { # COMMAND…: whether it succeeds within four minutes or more
-	for _ in $(seq 120); do
-		if "$@"; then
-			return
-		fi
-		sleep 2
-	done
-	return 1
+explain() {
+	docker exec clab-small-fe1 announcer status || :
+	docker exec clab-small-r1 vtysh -c 'show bgp summary' || :
 }
 answers() { # ADDRESS
 	[ "$(docker exec clab-small-client curl --silent --max-time 5 "http://$1/")" = fe1 ]
@@ -33,11 +29,7 @@ containerlab deploy --topo small.clab.yml 2>&1 | tee deploy.log
 if grep -qE 'ERRO|FATA' deploy.log; then
 	exit 1
 fi
-if ! waited answers 192.0.2.80; then
-	docker exec clab-small-fe1 announcer status || :
-	docker exec clab-small-r1 vtysh -c 'show bgp summary' || :
-	exit 1
-fi
+waited answers 192.0.2.80
 waited answers '[2001:db8::80]'
 docker exec clab-small-fe1 cat /proc/self/attr/current | grep -q '^unconfined'
 docker exec clab-small-fe1 sysctl --values net.ipv4.conf.all.arp_ignore | grep -qx 1

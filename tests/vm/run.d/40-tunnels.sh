@@ -1,35 +1,16 @@
 # `dsr-setup --tunnel` with real packets, for each kind of tunnel: after `apply` a host that tunnels reaches the VIP, with a strict
 # rp_filter before; `check` names what has drifted, `watch` repairs it, and `remove` restores everything.
+. /vm/lib/functions.sh
 set -x
 setup=/vm/project/target/lab/bin/dsr-setup
 modprobe -a dummy ipip sit ip6_tunnel ip_gre
 
-# Two hosts and a link: `director` tunnels, and `frontend` answers over the link, without a tunnel.
+# `director` tunnels, and `frontend` answers over the link, without a tunnel.
 director() { ip netns exec director "$@"; }
-frontend() { ip netns exec frontend "$@"; }
-ip netns add director
-ip netns add frontend
-ip link add eth0 netns director type veth peer name eth0 netns frontend
-for host in director frontend; do
-	ip netns exec $host ip link set lo up
-	ip netns exec $host ip link set eth0 up
-done
-director ip address add 10.0.0.1/24 dev eth0
-director ip address add 2001:db8:1::1/64 dev eth0 nodad
-frontend ip address add 10.0.0.2/24 dev eth0
-frontend ip address add 2001:db8:1::2/64 dev eth0 nodad
-cat >/tmp/nginx.conf <<'NGINX'
-pid /tmp/nginx.pid;
-events {}
-http { server { listen 80; listen [::]:80; return 200 "ok\n"; } }
-NGINX
-frontend nginx -c /tmp/nginx.conf
+two_hosts director
+serve
 frontend curl --silent --show-error --max-time 20 http://10.0.0.2/ # it serves, and what fails before apply is the tunnel
 
-state() { # what `remove` has to restore
-	frontend sh -c 'ip -o link show; ip -o address show; grep . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/arp_*; nft list ruleset' |
-		sed 's/ qdisc [a-z]* / /' # the kernel gives a device its queue when it is first set up
-}
 answers() { # URL
 	director curl --silent --show-error --max-time 10 --output /dev/null "$1/"
 }
@@ -40,15 +21,6 @@ tunnel() { # LINK…
 	director ip route add "$vip" dev tunnel
 }
 
-waited() { # COMMAND…: whether it succeeds within a minute
-	for _ in $(seq 60); do
-		if "$@"; then
-			return
-		fi
-		sleep 1
-	done
-	return 1
-}
 check() {
 	frontend $setup check --tunnel "$kind" --vip "$vip"
 }
@@ -125,6 +97,4 @@ mss='mss 1420' try sit sit0 2001:db8::80 'http://[2001:db8::80]' sit local 10.0.
 mss='mss 1400' try ip6ip6 ip6tnl0 2001:db8::80 'http://[2001:db8::80]' ip6tnl mode ip6ip6 local 2001:db8:1::1 remote 2001:db8:1::2 encaplimit none
 mss='mss 1436' try gre gre0 192.0.2.80 http://192.0.2.80 gre local 10.0.0.1 remote 10.0.0.2
 mss='mss 1416' try gre gre0 2001:db8::80 'http://[2001:db8::80]' gre local 10.0.0.1 remote 10.0.0.2
-ip netns pids frontend | xargs -r kill
-ip netns delete director
-ip netns delete frontend
+no_hosts director

@@ -1,5 +1,6 @@
 # `dsr-setup --device` on a dummy and on a VRF, with real packets: what `check` says, what `apply` changes, what `watch` repairs, and that
 # `remove` restores every value exactly.
+. /vm/lib/functions.sh
 set -x
 modprobe -a dummy vrf
 setup() { # ARG…
@@ -7,46 +8,22 @@ setup() { # ARG…
 }
 vips='192.0.2.80 2001:db8::80'
 
-# Two hosts in one network. `client` reaches the VIPs by the address of `frontend`, as by a router.
+# `client` reaches the VIPs by the address of `frontend`, as by a router.
 client() { ip netns exec client "$@"; }
-frontend() { ip netns exec frontend "$@"; }
-ip netns add client
-ip netns add frontend
-ip link add eth0 netns client type veth peer name eth0 netns frontend
-for host in client frontend; do
-	ip netns exec $host ip link set lo up
-	ip netns exec $host ip link set eth0 up
-done
-client ip address add 10.0.0.1/24 dev eth0
-client ip address add 2001:db8:1::1/64 dev eth0 nodad
+two_hosts client
 client ip route add 192.0.2.80 via 10.0.0.2
 client ip route add 2001:db8::80 via 2001:db8:1::2
-frontend ip address add 10.0.0.2/24 dev eth0
-frontend ip address add 2001:db8:1::2/64 dev eth0 nodad
 frontend ip link add vip0 type dummy
 frontend ip link set vip0 up
 frontend ip link add red type vrf table 100
 frontend ip link set red up
 # A server without an address serves in every VRF.
 frontend sysctl -qw net.ipv4.tcp_l3mdev_accept=1
-cat >/tmp/nginx.conf <<'NGINX'
-pid /tmp/nginx.pid;
-events {}
-http { server { listen 80; listen [::]:80; return 200 "ok\n"; } }
-NGINX
-frontend nginx -c /tmp/nginx.conf
+serve
 
-state() { # what `remove` has to restore
-	frontend sh -c 'ip -o link show; ip -o address show; ip route show table all; ip -6 route show table all
-		grep . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/arp_* /proc/sys/net/ipv4/conf/*/accept_local; nft list ruleset' |
-		sed 's/ qdisc [a-z]* / /; s/expires [0-9]*sec//' | grep -v 'fe80:\|ff00:'
-}
 answers() { # whether both VIPs answer
 	client curl --silent --show-error --max-time 20 --output /dev/null http://192.0.2.80/ &&
 		client curl --silent --show-error --max-time 20 --output /dev/null 'http://[2001:db8::80]/'
-}
-code() { # COMMAND…: its exit code
-	"$@" >&2 && echo 0 || echo $?
 }
 arp_answers() { # whether this host answers an ARP request for the VIP
 	client ip neighbour flush dev eth0
@@ -114,15 +91,6 @@ try() { # DEVICE
 	[ "$(state)" = "$before" ]
 	[ -z "$(setup remove --device "$1" --socket /nonexistent)" ]
 }
-waited() { # COMMAND…: whether it succeeds within a minute
-	for _ in $(seq 60); do
-		if "$@"; then
-			return
-		fi
-		sleep 1
-	done
-	return 1
-}
 
 # With the kernel's defaults, this host answers ARP for a VIP on the dummy. `try` shows that it does not after `apply`.
 frontend ip address add 192.0.2.80/32 dev vip0
@@ -148,6 +116,4 @@ cat /tmp/said
 grep -q 'eth0. is no loopback, no dummy and no VRF' /tmp/said
 setup check --device vip1 $vips 2>/tmp/said || [ $? = 2 ]
 grep -q 'this host has no interface .vip1' /tmp/said
-ip netns pids frontend | xargs -r kill
-ip netns delete client
-ip netns delete frontend
+no_hosts client

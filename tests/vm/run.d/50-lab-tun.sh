@@ -1,36 +1,20 @@
 # The topology `tun`: a director puts the packets into tunnels to frontends that `dsr-setup` alone has prepared. Requests are answered,
 # the director sees nothing on the way back, a frontend that dies is out, and the fallback answers when all are dead.
+topology=tun
+. /vm/lib/functions.sh
 set -x
 modprobe -a ipip ip6_tunnel
-start-lab tun
-lab=/tmp/cache/bin/lab
-in_node() { # NODE COMMAND…
-	node=$1
-	shift
-	$lab exec --name tun "$node" -- "$@"
-}
-ask() { # COUNT URL: who answers, each once
-	in_node client sh -c "for i in \$(seq $1); do curl --silent --show-error --max-time 20 $2 || echo lost; done" | sort -u | tr '\n' ' '
-}
-waited() { # COMMAND…: whether it succeeds within two minutes
-	for _ in $(seq 60); do
-		if "$@"; then
-			return
-		fi
-		sleep 2
-	done
+start-lab $topology
+explain() {
 	in_node director cat /var/log/director.log
-	return 1
 }
-served_by() { # WORDS
-	for url in http://192.0.2.80/ 'http://[2001:db8::80]/'; do
-		[ "$(ask 25 "$url")" = "$1 " ] || return 1
-	done
+served_by_both() { # WORDS
+	served_by http://192.0.2.80/ "$1" && served_by 'http://[2001:db8::80]/' "$1"
 }
 
 in_node director timeout 600 tcpdump -c 1000 -nlqi eth1 '(src host 192.0.2.80 or src host 2001:db8::80) or ip proto 4 or ip6 proto 41' >/tmp/tun.seen 2>/tmp/tun.said &
 waited grep -q 'listening on' /tmp/tun.said
-served_by 'fe1 fe2 fe3'
+served_by_both 'fe1 fe2 fe3'
 sleep 3
 grep -c . /tmp/tun.seen
 grep -q '10.100.0.5 > 10.100.0.1[123]: IP 10.9.0.1' /tmp/tun.seen
@@ -46,8 +30,8 @@ in_node fe1 dsr-setup apply --tunnel ipip --tunnel ip6ip6
 in_node fe1 dsr-setup check --tunnel ipip --tunnel ip6ip6
 
 in_node fe1 /lab/web kill
-waited served_by 'fe2 fe3'
+waited served_by_both 'fe2 fe3'
 in_node fe2 /lab/web kill
 in_node fe3 /lab/web kill
-waited served_by sorry
-$lab down --name tun
+waited served_by_both sorry
+$lab down --name $topology

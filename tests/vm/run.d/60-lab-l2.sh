@@ -1,29 +1,12 @@
 # The topology `l2` with what this kernel has in addition: keepalived with IPVS is a second director of the same frontends, and netem
 # delays and loses packets on the clients' side. A link of the clients with a small MTU shows that ICMP errors find their frontend.
+topology=l2
+. /vm/lib/functions.sh
 set -x
 modprobe -a ip_vs ip_vs_rr sch_netem
-start-lab l2
-lab=/tmp/cache/bin/lab
-in_node() { # NODE COMMAND…
-	node=$1
-	shift
-	$lab exec --name l2 "$node" -- "$@"
-}
-ask() { # COUNT URL: who answers, each once
-	in_node client sh -c "for i in \$(seq $1); do curl --silent --show-error --max-time 30 $2 || echo lost; done" | sort -u | tr '\n' ' '
-}
-waited() { # COMMAND…: whether it succeeds within two minutes
-	for _ in $(seq 60); do
-		if "$@"; then
-			return
-		fi
-		sleep 2
-	done
+start-lab $topology
+explain() {
 	in_node director sh -c 'cat /var/log/director.log /var/log/keepalived.log; cat /proc/net/ip_vs'
-	return 1
-}
-served_by() { # URL WORDS
-	[ "$(ask 25 "$1")" = "$2 " ]
 }
 served_by http://192.0.2.80/ 'fe1 fe2 fe3'
 served_by 'http://[2001:db8::80]/' 'fe1 fe2 fe3'
@@ -86,4 +69,4 @@ in_node lan ip link set eth2 mtu 1300
 doctor
 grep -q '10.100.0.1 answers packets of [0-9]* octets and none of 1500' /tmp/doctor.json
 grep -q '2001:db8:100::1 answers packets of [0-9]* octets and none of 1500' /tmp/doctor.json
-$lab down --name l2
+$lab down --name $topology

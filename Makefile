@@ -30,7 +30,7 @@ AS_ROOT := -p lab -p demo -p announcer-lab -p e2e
 PREFIX := /usr/local
 DESTDIR :=
 BUILT = $(OUT)/built
-SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/netlink-dump/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
 .PHONY: demo demo-programs test e2e outlive chain soak bfd-soak keepers interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 const WORLD: &[&str] = &[
     "tokio::",
     "rtnetlink",
+    "netlink_dump",
     "netlink_packet",
     "reqwest::",
     "socket2",

@@ -8,7 +8,6 @@ pub mod announcer;
 pub mod chain;
 pub mod device;
 pub mod doctor;
-pub mod dump;
 pub mod events;
 pub mod http;
 pub mod lock;

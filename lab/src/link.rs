@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::thread;
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
@@ -58,7 +58,7 @@ pub(crate) fn down(netns: impl AsFd, interface: &str) -> io::Result<()> {
 /// Sets every interface of the namespace down.
 pub(crate) fn all_down(netns: impl AsFd) -> io::Result<()> {
     ask(netns.as_fd(), |handle| async move {
-        let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        let links = dump(|| handle.link().get()).await?;
         for link in links {
             let down = LinkMessageBuilder::<LinkUnspec>::new().index(link.header.index).down().build();
             handle.link().set(down).execute().await?;
@@ -102,9 +102,7 @@ pub(crate) fn complete(end: &LinkEnd, parked: &str, from: impl AsFd, to: impl As
     let target = to.as_fd().as_raw_fd();
     let name = end.interface.clone();
     ask(from.as_fd(), |handle| async move {
-        let found: Vec<LinkMessage> =
-            handle.link().get().match_name(parked.to_string()).execute().try_collect().await?;
-        for link in found {
+        if let Some(link) = one(handle.link().get().match_name(parked.to_string())).await? {
             let moved = LinkMessageBuilder::<LinkUnspec>::new().index(link.header.index).name(name.clone());
             handle.link().set(moved.setns_by_fd(target).build()).execute().await?;
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use netlink_dump::one;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::Handle;
 use tokio::io::AsyncWriteExt;
@@ -91,7 +91,7 @@ fn program() -> Option<&'static str> {
 
 /// The index of the daemon's device. A device of another kind with its name is not the daemon's.
 async fn device(handle: &Handle) -> Result<Option<u32>, Error> {
-    let link = handle.link().get().match_name(DEVICE.to_owned()).execute().try_next().await;
+    let link = one(handle.link().get().match_name(DEVICE.to_owned())).await;
     match link {
         Ok(link) => Ok(link.filter(is_vxlan).map(|link| link.header.index)),
         Err(error) if is(&error, libc::ENODEV) => Ok(None),

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
@@ -13,7 +13,6 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::Error;
-use super::dump::dump;
 use super::vips::{LO, is, request_error};
 use crate::plan::{Interface, InterfaceKind};
 
@@ -43,7 +42,7 @@ impl Device {
         if name == "lo" {
             return Ok(Device::lo());
         }
-        let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+        let found = one(handle.link().get().match_name(name.to_owned())).await;
         let link = match found {
             Ok(Some(link)) => link,
             Ok(None) => return Err(DeviceError::Missing(name.into())),
@@ -106,7 +105,7 @@ pub async fn interfaces(
     handle: &Handle,
     needs_routes: impl Fn(&[Interface]) -> bool,
 ) -> Result<Vec<Interface>, Error> {
-    let links: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
+    let links = dump(|| handle.link().get()).await.map_err(request_error)?;
     let mut interfaces: Vec<Interface> = links.iter().filter_map(read).collect();
     if needs_routes(&interfaces) {
         let leading = default_routes(handle).await?;
@@ -120,15 +119,11 @@ pub async fn interfaces(
 /// The indexes of the interfaces through which an IPv4 default route of any table leads.
 async fn default_routes(handle: &Handle) -> Result<BTreeSet<u32>, Error> {
     let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let of_default = || {
-        handle.route().get(all.clone()).execute().try_filter(|route| {
-            let is_default =
-                route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast;
-            std::future::ready(is_default)
-        })
+    let routes = dump(|| handle.route().get(all.clone())).await.map_err(request_error)?;
+    let is_default = |route: &&RouteMessage| {
+        route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
     };
-    let routes: Vec<RouteMessage> = dump(of_default).await.map_err(request_error)?;
-    Ok(routes.iter().flat_map(through).collect())
+    Ok(routes.iter().filter(is_default).flat_map(through).collect())
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::link::{
     InfoData, InfoGre, InfoIpTunnel, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
 use super::chain::{NftError, nft};
-use super::dump::dump;
 use super::vips::{is, request_error};
 use super::{Error, permitted};
 use crate::tunnel::{
@@ -48,7 +47,7 @@ pub enum TunnelError {
 /// # Errors
 /// Those of rtnetlink and of `/proc`, and that `nft` needs CAP_NET_ADMIN.
 pub async fn observe(handle: &Handle, mss: Option<MssRules>) -> Result<TunnelState, Error> {
-    let links: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
+    let links = dump(|| handle.link().get()).await.map_err(request_error)?;
     let mut devices = BTreeMap::new();
     let mut mtu = None;
     for link in &links {
@@ -150,7 +149,7 @@ async fn set(handle: &Handle, change: LinkMessageBuilder<LinkUnspec>) -> Result<
 
 /// The device with the name of a kind's; `None` if there is none.
 async fn get(handle: &Handle, kind: TunnelKind) -> Result<Option<LinkMessage>, Error> {
-    match handle.link().get().match_name(kind.device().to_owned()).execute().try_next().await {
+    match one(handle.link().get().match_name(kind.device().to_owned())).await {
         Ok(link) => Ok(link),
         Err(error) if is(&error, libc::ENODEV) => Ok(None),
         Err(error) => Err(request_error(error)),

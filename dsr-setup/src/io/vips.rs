@@ -13,8 +13,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use ipnet::IpNet;
+use netlink_dump::{dump, one};
 use netlink_packet_route::address::{AddressFlags, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::RouteType;
@@ -22,7 +23,6 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
 use super::device::{Device, DeviceKind};
-use super::dump::dump;
 use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
 
 mod message;
@@ -97,7 +97,7 @@ impl Vips {
     /// Reads from the kernel the device of the VIPs, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
     /// according to the state file. They count only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
-        let all = dump(|| self.handle.address().get().execute()).await.map_err(request_error)?;
+        let all = dump(|| self.handle.address().get()).await.map_err(request_error)?;
         let marks = if all.iter().any(|message| protocol(message).is_some()) {
             MarkSupport::Kept
         } else {
@@ -166,7 +166,7 @@ impl Vips {
     /// Whether one of these addresses was removed again: its route will not appear, and it has to be put back.
     async fn is_one_gone(&self, vips: &[IpAddr]) -> bool {
         let index = self.device.index;
-        let on_lo = dump(|| self.handle.address().get().set_link_index_filter(index).execute()).await;
+        let on_lo = dump(|| self.handle.address().get().set_link_index_filter(index)).await;
         let Ok(on_lo) = on_lo else { return false };
         let on_lo: BTreeSet<IpAddr> = on_lo.iter().filter_map(net).map(|net| net.addr()).collect();
         vips.iter().any(|vip| !on_lo.contains(vip))
@@ -211,7 +211,7 @@ impl Vips {
                 DeviceKind::Loopback | DeviceKind::Dummy => to_vip,
             };
             if let Ok(to_vip) = to_vip {
-                let route = self.handle.route().get(to_vip.build()).execute().try_next().await;
+                let route = one(self.handle.route().get(to_vip.build())).await;
                 if route.is_ok_and(|route| route.is_some_and(|route| route.header.kind == RouteType::Local)) {
                     return;
                 }
@@ -251,8 +251,7 @@ impl Vips {
 
     /// Whether the device is up.
     async fn link(&self) -> Result<Link, Error> {
-        let mut links = self.handle.link().get().match_index(self.device.index).execute();
-        let lo = links.try_next().await.map_err(request_error)?;
+        let lo = one(self.handle.link().get().match_index(self.device.index)).await.map_err(request_error)?;
         let is_up = lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up));
         Ok(if is_up { Link::Up } else { Link::Down })
     }
@@ -260,7 +259,7 @@ impl Vips {
     /// The name of an interface, or its number if the interface no longer exists.
     #[allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
     async fn name(&self, index: u32) -> Result<String, Error> {
-        let link = self.handle.link().get().match_index(index).execute().try_next().await;
+        let link = one(self.handle.link().get().match_index(index)).await;
         let attributes = link.ok().flatten().map(|link| link.attributes).unwrap_or_default();
         let name = attributes.into_iter().find_map(|attribute| match attribute {
             LinkAttribute::IfName(name) => Some(name),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
 use rtnetlink::Handle;
@@ -137,7 +137,7 @@ async fn check(position: usize, request: load::Plan, every: Duration, ended: mps
 /// The index and the MAC address of an interface.
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 async fn interface(handle: &Handle, name: &str) -> io::Result<(u32, MacAddress)> {
-    let link = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    let link = one(handle.link().get().match_name(name.to_owned())).await;
     let link = link.map_err(netlink)?.ok_or_else(|| io::Error::other(format!("there is no `{name}`")))?;
     let octets = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(octets) => octets.as_slice().try_into().ok(),
@@ -150,8 +150,7 @@ async fn interface(handle: &Handle, name: &str) -> io::Result<(u32, MacAddress)>
 /// The MAC address of a neighbour. The check that has just passed has asked for it, so the kernel knows it, if the host is in this LAN.
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 async fn mac_address(handle: &Handle, index: u32, address: IpAddr) -> io::Result<Option<MacAddress>> {
-    let mut all = handle.neighbours().get().execute();
-    while let Some(entry) = all.try_next().await.map_err(netlink)? {
+    for entry in dump(|| handle.neighbours().get()).await.map_err(netlink)? {
         let is_host = entry.attributes.iter().any(|attribute| match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => IpAddr::V4(*v4) == address,
             NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => IpAddr::V6(*v6) == address,

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use netlink_dump::dump;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
@@ -168,7 +168,7 @@ async fn next(events: &mut TokioSocket) -> io::Result<NetworkChanges> {
 
 async fn look_at_links() -> io::Result<BTreeMap<u32, Link>> {
     let netlink = Netlink::open()?;
-    let links: Vec<LinkMessage> = netlink.handle.link().get().execute().try_collect().await.map_err(to_io)?;
+    let links = dump(|| netlink.handle.link().get()).await.map_err(to_io)?;
     Ok(links.iter().map(|link| (link.header.index, read(link))).collect())
 }
 

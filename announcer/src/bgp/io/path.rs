@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
@@ -48,7 +48,7 @@ pub(super) async fn towards(address: IpAddr, over: Option<u32>) -> io::Result<Pa
     question.attributes.push(RouteAttribute::Destination(RouteAddress::from(address)));
     question.attributes.extend(over.map(RouteAttribute::Oif));
 
-    let answer = netlink.handle.route().get(question).execute().try_next().await.map_err(to_io)?;
+    let answer = one(netlink.handle.route().get(question)).await.map_err(to_io)?;
     let route = answer.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable))?;
     let (mut source, mut interface, mut via) = (None, None, None);
     for attribute in &route.attributes {
@@ -79,7 +79,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 /// The index of an interface; `None`: there is none of that name.
 pub(super) async fn interface(name: &str) -> io::Result<Option<u32>> {
     let netlink = Netlink::open()?;
-    let answer = netlink.handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    let answer = one(netlink.handle.link().get().match_name(name.to_owned())).await;
     match answer.map_err(to_io) {
         Ok(link) => Ok(link.map(|link| link.header.index)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
@@ -98,8 +98,7 @@ pub(super) async fn gateway(over: Option<u32>) -> io::Result<Option<(IpAddr, Opt
         let netlink = Netlink::open()?;
         let mut question = RouteMessage::default();
         question.header.address_family = family;
-        let mut routes = netlink.handle.route().get(question).execute();
-        while let Some(route) = routes.try_next().await.map_err(to_io)? {
+        for route in dump(|| netlink.handle.route().get(question.clone())).await.map_err(to_io)? {
             let candidate =
                 default_route(&route).filter(|(_, _, index)| over.is_none_or(|over| over == *index));
             best = match (best, candidate) {
@@ -144,8 +143,7 @@ fn default_route(route: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
 /// The state of a host in ARP or ND, on an interface.
 pub(super) async fn neighbour(address: IpAddr, interface: u32) -> io::Result<Neighbour> {
     let netlink = Netlink::open()?;
-    let mut entries = netlink.handle.neighbours().get().execute();
-    while let Some(entry) = entries.try_next().await.map_err(to_io)? {
+    for entry in dump(|| netlink.handle.neighbours().get()).await.map_err(to_io)? {
         let is_it = entry.attributes.iter().any(|attribute| {
             if let NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) = attribute {
                 IpAddr::V4(*ip) == address
@@ -167,13 +165,8 @@ pub(super) async fn neighbour(address: IpAddr, interface: u32) -> io::Result<Nei
 /// The families whose VIPs are all on the host (RFC 4724 §3: forwarding state is preserved).
 pub(super) async fn families_on_host(vips: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<Family>> {
     let netlink = Netlink::open()?;
-    let dump = netlink.handle.address().get().execute();
-    let here: BTreeSet<IpAddr> = dump
-        .try_filter_map(async |message| Ok(read(&message)))
-        .map_ok(|ours| ours.ip)
-        .try_collect()
-        .await
-        .map_err(to_io)?;
+    let all = dump(|| netlink.handle.address().get()).await.map_err(to_io)?;
+    let here: BTreeSet<IpAddr> = all.iter().filter_map(read).map(|ours| ours.ip).collect();
     let missing: BTreeSet<Family> = vips.difference(&here).map(|vip| Family::of(*vip)).collect();
     Ok(vips.iter().map(|vip| Family::of(*vip)).filter(|family| !missing.contains(family)).collect())
 }
@@ -181,9 +174,8 @@ pub(super) async fn families_on_host(vips: &BTreeSet<IpAddr>) -> io::Result<BTre
 /// The addresses of every interface, in the kernel's order.
 pub(super) async fn all_addresses() -> io::Result<BTreeMap<u32, Vec<Address>>> {
     let netlink = Netlink::open()?;
-    let mut dump = netlink.handle.address().get().execute();
     let mut all: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
-    while let Some(message) = dump.try_next().await.map_err(to_io)? {
+    for message in dump(|| netlink.handle.address().get()).await.map_err(to_io)? {
         all.entry(message.header.index).or_default().extend(read(&message));
     }
     Ok(all)
@@ -192,8 +184,9 @@ pub(super) async fn all_addresses() -> io::Result<BTreeMap<u32, Vec<Address>>> {
 /// The addresses of an interface, in the kernel's order.
 pub(super) async fn addresses(interface: u32) -> io::Result<Vec<Address>> {
     let netlink = Netlink::open()?;
-    let dump = netlink.handle.address().get().set_link_index_filter(interface).execute();
-    dump.try_filter_map(async |message| Ok(read(&message))).try_collect().await.map_err(to_io)
+    let own =
+        dump(|| netlink.handle.address().get().set_link_index_filter(interface)).await.map_err(to_io)?;
+    Ok(own.iter().filter_map(read).collect())
 }
 
 fn read(message: &AddressMessage) -> Option<Address> {

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dsr_setup::io::dump::dump;
+use netlink_dump::dump;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -121,7 +121,7 @@ impl Neighbours {
 
     async fn entries(&self, v4: bool) -> Result<Vec<NeighbourMessage>, rtnetlink::Error> {
         let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let dumped = dump(|| self.handle.neighbours().get().set_address_family(family).execute());
+        let dumped = dump(|| self.handle.neighbours().get().set_address_family(family));
         timeout(LIMIT, dumped).await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
     }
 

@@ -10,7 +10,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use futures_util::TryStreamExt;
+use netlink_dump::{dump, one};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressScope};
 use netlink_packet_route::link::{
@@ -148,8 +148,7 @@ async fn remove_others(handle: &Handle, index: u32, members: &[IpAddr]) -> io::R
                 entry.attributes.contains(&mac) && entry.attributes.contains(&destination)
             })
         };
-        let dump = handle.neighbours().get().set_address_family(family).execute();
-        let entries: Vec<NeighbourMessage> = dump.try_collect().await.map_err(failed)?;
+        let entries = dump(|| handle.neighbours().get().set_address_family(family)).await.map_err(failed)?;
         let ours = entries
             .into_iter()
             .filter(|entry| entry.header.ifindex == index && entry.header.state == NeighbourState::Permanent);
@@ -157,8 +156,8 @@ async fn remove_others(handle: &Handle, index: u32, members: &[IpAddr]) -> io::R
             ignore_missing(handle.neighbours().del(entry).execute().await)?;
         }
     }
-    let routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    let routes: Vec<RouteMessage> = routes.try_collect().await.map_err(failed)?;
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let routes = dump(|| handle.route().get(all.clone())).await.map_err(failed)?;
     let wanted = |route: &RouteMessage| {
         let has = |to| route.attributes.contains(&RouteAttribute::Destination(RouteAddress::Inet(to)));
         members.iter().any(|member| has(next_hop_v4(*member)))
@@ -220,8 +219,7 @@ pub async fn remove() -> io::Result<()> {
 }
 
 async fn find(handle: &Handle) -> io::Result<Option<LinkMessage>> {
-    let mut links = handle.link().get().match_name(VXLAN_DEVICE.to_owned()).execute();
-    match links.try_next().await.map_err(failed) {
+    match one(handle.link().get().match_name(VXLAN_DEVICE.to_owned())).await.map_err(failed) {
         Ok(link) => Ok(link),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),

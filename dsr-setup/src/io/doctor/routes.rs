@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures_util::TryStreamExt;
 use ipnet::IpNet;
+use netlink_dump::{dump, one};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
@@ -20,12 +20,11 @@ use crate::doctor::observations::{
     anywhere,
 };
 use crate::io::Error;
-use crate::io::dump::dump;
 use crate::io::vips::{flags, is, net, protocol, request_error};
 
 /// The interfaces.
 pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkState>, Error> {
-    let all: Vec<LinkMessage> = dump(|| handle.link().get().execute()).await.map_err(request_error)?;
+    let all: Vec<LinkMessage> = dump(|| handle.link().get()).await.map_err(request_error)?;
     Ok(all.iter().map(link).collect())
 }
 
@@ -67,7 +66,7 @@ fn link(message: &LinkMessage) -> LinkState {
 
 /// The addresses of all interfaces.
 pub(super) async fn addresses(handle: &Handle, links: &[LinkState]) -> Result<Vec<HostAddress>, Error> {
-    let all = dump(|| handle.address().get().execute()).await.map_err(request_error)?;
+    let all = dump(|| handle.address().get()).await.map_err(request_error)?;
     let read = |message: &netlink_packet_route::address::AddressMessage| {
         let flags = flags(message);
         // RFC 4429: an optimistic address is used although detection goes on.
@@ -99,7 +98,7 @@ pub(super) async fn routes(handle: &Handle, links: &[LinkState]) -> Result<Vec<R
     let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
     let mut all = Vec::new();
     for question in [v4, v6] {
-        match dump(|| handle.route().get(question.clone()).execute()).await {
+        match dump(|| handle.route().get(question.clone())).await {
             Ok(answers) => all.extend(answers.iter().filter_map(|message| route(message, links))),
             Err(error) if is(&error, libc::EAFNOSUPPORT) || is(&error, libc::EOPNOTSUPP) => {} // a host without IPv6
             Err(error) => return Err(request_error(error)),
@@ -169,7 +168,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 pub(super) async fn rules(handle: &Handle) -> Seen<Vec<PolicyRule>> {
     let mut all = Vec::new();
     for version in [IpVersion::V4, IpVersion::V6] {
-        match dump(|| handle.rule().get(version.clone()).execute()).await {
+        match dump(|| handle.rule().get(version.clone())).await {
             Ok(messages) => all.extend(messages.iter().map(rule)),
             Err(error) if is(&error, libc::EOPNOTSUPP) || is(&error, libc::EAFNOSUPPORT) => {}
             Err(error) => return Err(Unseen(request_error(error).to_string())),
@@ -230,7 +229,7 @@ async fn error_of(handle: &Handle, from: IpAddr, to: IpAddr) -> Option<String> {
             .build(),
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
     };
-    match handle.route().get(question).execute().try_next().await {
+    match one(handle.route().get(question)).await {
         Ok(Some(answer)) => match answer.header.kind {
             RouteType::Unreachable => Some("the route is `unreachable`".into()),
             RouteType::Prohibit => Some("the route is `prohibit`".into()),

@@ -2,7 +2,8 @@
 //!
 //! Pure. Each system has its own way, and in each the ARP settings come before the VIPs, so that the host never answers for them:
 //!
-//! - systemd: a unit that runs `dsr-setup apply` before the network is up;
+//! - systemd: a unit that runs `dsr-setup apply` before the network is up, and a drop-in with which `dsr-setup-watch.service`, where it is
+//!   installed, watches just the same: the same VIPs, on the same device, and the same tunnels;
 //! - networkd: a `.network` file for `lo` (systemd.network(5)), and a file for sysctl.d(5), which is read before;
 //! - netplan: the same as for networkd, in a drop-in for the file that netplan writes for `lo`. netplan itself has neither a scope nor
 //!   the flags of an address.
@@ -47,14 +48,14 @@ impl Keeper {
     #[must_use]
     pub fn start(self) -> &'static str {
         match self {
-            Keeper::Systemd => "systemctl daemon-reload && systemctl start dsr-setup-persist",
+            Keeper::Systemd => "systemctl daemon-reload && systemctl restart dsr-setup-persist",
             Keeper::Networkd => "sysctl --load=/etc/sysctl.d/60-dsr-setup.conf && networkctl reload",
             Keeper::Netplan => "sysctl --load=/etc/sysctl.d/60-dsr-setup.conf && netplan apply",
         }
     }
 }
 
-/// Where the unit runs `dsr-setup apply`, and on what.
+/// What the units run `dsr-setup apply` and `dsr-setup watch` on, and where the program is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyCommand {
     /// The path of the program.
@@ -148,6 +149,10 @@ pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
     Ok(match keeper {
         Keeper::Systemd => vec![
             text("/etc/systemd/system/dsr-setup-persist.service", unit(kept)?),
+            text(
+                "/etc/systemd/system/dsr-setup-watch.service.d/60-dsr-setup-persist.conf",
+                watch_drop_in(kept)?,
+            ),
             KeptFile {
                 path: "/etc/systemd/system/multi-user.target.wants/dsr-setup-persist.service".into(),
                 content: Content::Link("/etc/systemd/system/dsr-setup-persist.service".into()),
@@ -208,30 +213,49 @@ fn addresses(kept: &Kept) -> String {
     kept.vips.iter().map(section).collect()
 }
 
-/// The unit that applies the VIPs at boot.
-fn unit(kept: &Kept) -> Result<String, KeptError> {
+/// A command of dsr-setup for a unit: on these VIPs, this device and these tunnels.
+fn command(kept: &Kept, name: &str) -> Result<String, KeptError> {
     let program = quoted(&kept.apply.program)?;
+    let device = match kept.device.as_str() {
+        "lo" => String::new(),
+        other => format!(" --device {other}"),
+    };
     let source = match &kept.apply.source {
         ApplySource::Config(path) => format!(" --config {}", quoted(path)?),
         ApplySource::Vips => kept.vips.iter().map(|vip| format!(" --vip {vip}")).collect(),
     };
     let tunnels: String = kept.tunnels.iter().map(|kind| format!(" --tunnel {}", kind.name())).collect();
-    let device = &kept.device;
-    let (option, wait) = if device == "lo" {
-        (String::new(), String::new())
-    } else {
-        let unit = device_unit(device);
-        (
-            format!(" --device {device}"),
-            format!("# Whoever makes the interface, it waits for it.\nWants={unit}\nAfter={unit}\n"),
-        )
-    };
+    Ok(format!("{program} {name}{device}{source}{tunnels}"))
+}
+
+/// What makes a unit wait for the device.
+fn wait(kept: &Kept) -> String {
+    if kept.device == "lo" {
+        return String::new();
+    }
+    let unit = device_unit(&kept.device);
+    format!("# Whoever makes the interface, it waits for it.\nWants={unit}\nAfter={unit}\n")
+}
+
+/// The drop-in with which the unit of `watch` keeps what [`unit()`] applies. A tunnel or VIPs that the command line of `persist` has named are
+/// in no configuration, where `watch` would find them.
+fn watch_drop_in(kept: &Kept) -> Result<String, KeptError> {
+    let (command, wait) = (command(kept, "watch")?, wait(kept));
+    Ok(format!(
+        "# `watch` keeps what dsr-setup-persist.service applies.\n\
+         [Unit]\nAfter=dsr-setup-persist.service\n{wait}\n[Service]\nExecStart=\nExecStart={command}\n"
+    ))
+}
+
+/// The unit that applies the VIPs at boot.
+fn unit(kept: &Kept) -> Result<String, KeptError> {
+    let (device, command, wait) = (&kept.device, command(kept, "apply")?, wait(kept));
     // A tunnel may need a module of the kernel, which the kernel loads itself.
     Ok(format!(
         "[Unit]\nDescription=Put the VIPs on {device}, and set ARP so that the host does not answer for them\n\
          # Before the servers, so that one that listens at the VIP itself finds it on {device}.\n\
          Before=network.target\nAfter=systemd-sysctl.service local-fs.target\n{wait}\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program} apply{option}{source}{tunnels}\nTimeoutStartSec=60s\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={command}\nTimeoutStartSec=60s\n\
          # It writes the state file for the user of the folder.\n\
          CapabilityBoundingSet=CAP_NET_ADMIN CAP_CHOWN CAP_DAC_OVERRIDE\nNoNewPrivileges=yes\nPrivateTmp=yes\n\
          ProtectHome=read-only\nProtectKernelTunables=no\nProtectSystem=full\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n\n\

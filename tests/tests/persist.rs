@@ -90,6 +90,36 @@ fn a_unit_keeps_the_vips_over_a_reboot() {
     gone(&boot(image.path()).unwrap());
 }
 
+/// `watch` keeps what the unit of `persist` applies: VIPs and tunnels of its command line, which are in no configuration.
+#[test]
+fn the_unit_of_watch_keeps_the_vips_and_the_tunnels_of_persist() {
+    let image = image();
+    let Some(machine) = boot(image.path()) else { return };
+    machine.install();
+    let args = VIPS.join(" ");
+    machine.must(&format!("dsr-setup persist --for systemd --install {args} --tunnel ipip"));
+    machine.must("systemctl daemon-reload && systemctl start dsr-setup-watch");
+    let command = machine.must("systemctl show --value --property=ExecStart dsr-setup-watch");
+    let want = format!("argv[]=/usr/local/bin/dsr-setup watch {args} --tunnel ipip ;");
+    assert!(command.contains(&want) && command.matches("argv[]").count() == 1, "{command}");
+    // In its sandbox, and as user announcer, it puts on the VIPs and the rules, and the device if the kernel has one.
+    kept(&machine);
+    machine.until("the rules of the tunnel", |machine| {
+        machine.run("nft list table inet dsr-setup").1.contains("maxseg size set 1440")
+    });
+    let journal = machine.must("journalctl --no-pager --output cat --unit dsr-setup-watch");
+    let lacks_it = journal.contains("this kernel has no tunnels of the kind `ipip`");
+    assert_eq!(!lacks_it, machine.run("ip -o link show up | grep -q tunl0").0 == 0, "{journal}");
+    machine.must("nft delete table inet dsr-setup && ip address delete 192.0.2.80/32 dev lo");
+    kept(&machine);
+    machine.must("systemctl stop dsr-setup-watch");
+
+    machine.must("dsr-setup persist --for systemd --remove && systemctl daemon-reload");
+    let command = machine.must("systemctl show --value --property=ExecStart dsr-setup-watch");
+    assert!(command.contains("argv[]=/usr/local/bin/dsr-setup watch ;"), "{command}");
+    machine.must("! test -e /etc/systemd/system/dsr-setup-watch.service.d");
+}
+
 #[test]
 fn networkd_keeps_the_vips_over_a_reboot() {
     let image = image();

@@ -80,7 +80,11 @@ fn the_unit_applies_what_was_named_on_the_command_line_or_the_configuration_as_i
     ] {
         let files = written(Keeper::Systemd, &kept(source));
         assert!(files[0].1.contains(want), "{}", files[0].1);
-        assert_eq!(files[1].1, files[0].0, "the link leads to the unit");
+        assert_eq!(files[2].1, files[0].0, "the link leads to the unit");
+        // `watch` has to keep just what was applied.
+        assert_eq!(files[1].0, "/etc/systemd/system/dsr-setup-watch.service.d/60-dsr-setup-persist.conf");
+        let want = format!("\n[Service]\nExecStart={}", want.replace(" apply ", " watch "));
+        assert!(files[1].1.ends_with(&want), "{}", files[1].1);
     }
 }
 
@@ -116,12 +120,14 @@ fn each_text_names_its_keeper_and_the_chain_adds_its_setting() {
 }
 
 #[test]
-fn only_the_unit_keeps_tunnels() {
+fn only_the_units_keep_tunnels() {
     let mut kept = kept(ApplySource::Vips);
     kept.tunnels = vec![TunnelKind::Ipip, TunnelKind::Gre];
     let files = |keeper| files(keeper, &kept);
-    let Content::Text(unit, _) = &files(Keeper::Systemd).unwrap()[0].content else { panic!("no unit") };
-    assert!(unit.contains(" --vip 2001:db8::80 --tunnel ipip --tunnel gre\n"), "{unit}");
+    let texts = written(Keeper::Systemd, &kept);
+    for (_, text) in &texts[..2] {
+        assert!(text.contains(" --vip 2001:db8::80 --tunnel ipip --tunnel gre\n"), "{text}");
+    }
     let error = files(Keeper::Networkd).unwrap_err();
     assert_eq!(error.to_string(), "`--for networkd` cannot keep a tunnel: use `--for systemd`");
     assert_eq!(files(Keeper::Netplan), Err(KeptError::Tunnels("netplan")));
@@ -142,15 +148,18 @@ fn another_device_is_named_in_every_file_and_waited_for() {
     for (device, want) in
         [("vip0", "vip0"), ("vip-a.7", "vip\\x2da.7"), (".x", "\\x2ex"), ("a+b@c:d_e", "a\\x2bb\\x40c:d_e")]
     {
-        let unit = &written(Keeper::Systemd, &of(device))[0].1;
         let wait = format!("sys-subsystem-net-devices-{want}.device\n");
-        assert!(
-            unit.contains(&format!("\nWants={wait}")) && unit.contains(&format!("\nAfter={wait}")),
-            "{unit}"
-        );
+        for (_, text) in &written(Keeper::Systemd, &of(device))[..2] {
+            assert!(
+                text.contains(&format!("\nWants={wait}")) && text.contains(&format!("\nAfter={wait}")),
+                "{text}"
+            );
+            assert!(text.contains(&format!(" --device {device} --vip ")), "{text}");
+        }
     }
-    let of_lo = &written(Keeper::Systemd, &kept(ApplySource::Vips))[0].1;
-    assert!(!of_lo.contains("--device") && !of_lo.contains("Wants="), "{of_lo}");
+    for (_, of_lo) in &written(Keeper::Systemd, &kept(ApplySource::Vips))[..2] {
+        assert!(!of_lo.contains("--device") && !of_lo.contains("Wants="), "{of_lo}");
+    }
 
     assert_eq!(files(Keeper::Netplan, &of("vip0")), Err(KeptError::Device("vip0".into())));
     for name in ["", "a b", "vip*", "%i"] {

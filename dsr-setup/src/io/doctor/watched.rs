@@ -65,3 +65,37 @@ impl Vips {
         Ok(Observations { links, addresses, paths, sources, arp, listeners, counters, conntrack, ..nothing })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::path::Path;
+
+    use super::*;
+
+    /// Each figure that is missing, or that is that of an idle host, would hide a fault.
+    #[test]
+    fn every_figure_is_read() {
+        let server = TcpListener::bind("127.80.3.2:0").unwrap();
+        let SocketAddr::V4(address) = server.local_addr().unwrap() else { panic!("not IPv4") };
+        // A destination on this host: there is always a way to it.
+        let question = Question { clients: ["127.80.3.2".parse().unwrap()].into(), ..Question::default() };
+        let HostFigures { counters, conntrack, listeners, sources, arp } = figures(&question).unwrap();
+        assert!(counters.is_ok(), "{counters:?}");
+        let listeners = listeners.unwrap();
+        let own = listeners
+            .iter()
+            .find(|socket| (socket.address, socket.port) == ((*address.ip()).into(), address.port()));
+        assert!(own.is_some_and(|socket| socket.queue == 0 && socket.backlog > 0), "{listeners:?}");
+        assert!(sources.iter().any(|chosen| question.clients.contains(&chosen.to)), "{sources:?}");
+        for knob in ["arp_ignore", "arp_announce"] {
+            let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/all/{knob}")).unwrap();
+            let read =
+                arp.iter().find(|(sysctl, _)| sysctl.to_string() == format!("net.ipv4.conf.all.{knob}"));
+            assert_eq!(read.map(|(_, value)| value.to_string()).as_deref(), Some(text.trim()), "{arp:?}");
+        }
+        // A kernel without the module has no table.
+        let has_table = Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists();
+        assert_eq!(conntrack.is_some_and(|table| table.max > 0), has_table, "{conntrack:?}");
+    }
+}

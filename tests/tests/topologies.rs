@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::load::{self, Plan};
 use lab::{Lab, Node, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -48,8 +48,8 @@ fn hundred() -> Result<()> {
     served_by(&routers, count)?;
     println!("  served by all after {:.1?}", begun.elapsed());
     let spread = |there: usize, without: &str| -> Result<()> {
-        for vip in VIPS {
-            let total = ask(&lab, vip, ASKED)?.total;
+        for (vip, report) in VIPS.iter().zip(ask_both(&lab, ASKED)?) {
+            let total = report.total;
             let heard = total.ok.len();
             let most = total.ok.values().max().copied().unwrap_or_default();
             println!("  {vip}: {} answers from {heard}, at most {most} from one", total.answered());
@@ -102,8 +102,7 @@ fn play(name: &str) -> Result<()> {
     served_by(&routers, frontends.len())?;
     println!("  served by {} at {} routers after {:.1?}", all.len(), routers.len(), begun.elapsed());
 
-    for vip in VIPS {
-        let report = ask(&lab, vip, 300)?;
+    for (vip, report) in VIPS.iter().zip(ask_both(&lab, 300)?) {
         ensure!(
             report.total.lost() == 0,
             "{} of {} lost at {vip}: {:?}",
@@ -119,8 +118,7 @@ fn play(name: &str) -> Result<()> {
     let first = lab.node("fe1")?;
     ensure!(first.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
     served_by(&routers, frontends.len() - 1).context("after the crash")?;
-    for vip in VIPS {
-        let report = ask(&lab, vip, 300)?;
+    for (vip, report) in VIPS.iter().zip(ask_both(&lab, 300)?) {
         ensure!(
             report.total.lost() == 0,
             "{} of {} lost at {vip}: {:?}",
@@ -148,6 +146,19 @@ fn served_by(routers: &[&Node], count: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Requests to both VIPs at the same time, 300 a second each.
+fn ask_both(lab: &Lab, requests: usize) -> Result<[load::Report; 2]> {
+    let [v4, v6] = VIPS;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| ask(lab, v6, requests));
+        let first = ask(lab, v4, requests)?;
+        match other.join() {
+            Ok(other) => Ok([first, other?]),
+            Err(_) => bail!("a thread panicked"),
+        }
+    })
 }
 
 /// Requests from the client, 300 a second.

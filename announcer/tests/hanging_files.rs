@@ -1,5 +1,5 @@
 //! Each file that the daemon reads hangs, one after the other. Keepalives, probes, the detection of a crash, `status` and the stop
-//! must continue. The test runs in its own network namespace, with a router that is part of the test.
+//! must continue. Each test runs in its own network namespace, with a router that is part of the test; most of the time it waits.
 //!
 //! A file hangs in two ways: it is replaced by a FIFO without a writer, and fanotify(7) blocks its open(2), like a file server that
 //! does not answer.
@@ -160,7 +160,9 @@ impl Hang {
     }
 
     fn by_open(file: &Path) -> Hang {
-        let group = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).unwrap();
+        // A program that another test starts must not keep the group.
+        let flags = InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC;
+        let group = Fanotify::init(flags, EventFFlags::O_RDONLY).unwrap();
         let mask = MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR;
         group.mark(MarkFlags::FAN_MARK_ADD, mask, nix::fcntl::AT_FDCWD, Some(file)).unwrap();
         Hang::Open(group)
@@ -196,52 +198,76 @@ fn scrape() {
     assert!(answer.contains("announcer_vip_standing{"), "{answer}");
 }
 
-// W2, W3, W7, W8: each of these files, when it hung, stopped the whole daemon. The test has all files.
-#[test]
-fn a_file_that_hangs_costs_its_own_purpose_alone() {
-    in_new_netns(each_file_hangs);
+/// A daemon with every file that it can have, and what it has to do with.
+struct Site {
+    daemon: Daemon,
+    router: Arc<Router>,
+    server: Option<Server>,
+    _tls: Server,
+    folder: PathBuf,
 }
 
-fn each_file_hangs(folder: &Path) {
-    // Each of 1,500 clients needs a descriptor.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    link_to_router();
-    let router = Router::start();
-    let at = |name: &str| folder.join(name);
-    std::fs::create_dir(at("state")).unwrap();
-    std::fs::write(at("up"), "").unwrap();
-    std::fs::write(at("key"), "secret").unwrap();
-    std::fs::set_permissions(at("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let authority = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
-    std::fs::write(at("ca.pem"), authority.cert.pem()).unwrap();
-    let config = at("announcer.toml");
-    let text = format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n[metrics]\nlisten = \"127.0.0.1:9179\"\n\
-         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"3s\"\nfamilies = [\"ipv4\"]\n\
-         [[peer]]\nname = \"r2\"\naddress = \"10.9.9.2\"\nasn = 65000\npassword_file = \"{key}\"\n\
-         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\nflap_damping = false\n[[service.check]]\ntcp = 8080\ninterval = \"100ms\"\n\
-         [[service]]\nname = \"file\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\nfile = \"{up}\"\ninterval = \"100ms\"\n\
-         [[service]]\nname = \"tls\"\nvips = [\"192.0.2.82\"]\n[[service.check]]\ntls = \"test:8443\"\ninterval = \"100ms\"\n\
-         verify = \"require\"\nca_file = \"{ca}\"\non_failure = \"warn\"\n",
-        key = at("key").display(),
-        up = at("up").display(),
-        ca = at("ca.pem").display(),
-    );
-    let mut server = Some(Server::start(8080));
-    let _tls = Server::start(8443);
-    std::fs::create_dir(at("conf.d")).unwrap();
-    std::fs::write(at("conf.d/more.toml"), "").unwrap();
-    let mut daemon = Daemon::start(folder, &text);
-    daemon.until_status(PATIENCE, "it answers", |_| true);
-    until_status(&daemon, PATIENCE, "start", |status| {
-        is_announced(status, "www") && status.peers[0].state == "Established"
-    });
-    std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
-    let sessions = router.sessions.load(Ordering::Relaxed);
+impl Site {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
 
-    type HangMaker = fn(&Path) -> Hang;
-    let ways: [(&str, HangMaker); 2] = [("FIFO", Hang::by_fifo), ("open", Hang::by_open)];
+    /// Its first service is announced, and the session with the router is established.
+    fn start(folder: &Path) -> Site {
+        link_to_router();
+        let router = Router::start();
+        let at = |name: &str| folder.join(name);
+        std::fs::create_dir(at("state")).unwrap();
+        std::fs::write(at("up"), "").unwrap();
+        std::fs::write(at("key"), "secret").unwrap();
+        std::fs::set_permissions(at("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let authority = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
+        std::fs::write(at("ca.pem"), authority.cert.pem()).unwrap();
+        let text = format!(
+            "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n[metrics]\nlisten = \"127.0.0.1:9179\"\n\
+             [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"3s\"\nfamilies = [\"ipv4\"]\n\
+             [[peer]]\nname = \"r2\"\naddress = \"10.9.9.2\"\nasn = 65000\npassword_file = \"{key}\"\n\
+             [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\nflap_damping = false\n[[service.check]]\ntcp = 8080\ninterval = \"100ms\"\n\
+             [[service]]\nname = \"file\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\nfile = \"{up}\"\ninterval = \"100ms\"\n\
+             [[service]]\nname = \"tls\"\nvips = [\"192.0.2.82\"]\n[[service.check]]\ntls = \"test:8443\"\ninterval = \"100ms\"\n\
+             verify = \"require\"\nca_file = \"{ca}\"\non_failure = \"warn\"\n",
+            key = at("key").display(),
+            up = at("up").display(),
+            ca = at("ca.pem").display(),
+        );
+        let server = Some(Server::start(8080));
+        let _tls = Server::start(8443);
+        std::fs::create_dir(at("conf.d")).unwrap();
+        std::fs::write(at("conf.d/more.toml"), "").unwrap();
+        let daemon = Daemon::start(folder, &text);
+        daemon.until_status(PATIENCE, "it answers", |_| true);
+        until_status(&daemon, PATIENCE, "start", |status| {
+            is_announced(status, "www") && status.peers[0].state == "Established"
+        });
+        std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
+        Site { daemon, router, server, _tls, folder: folder.to_owned() }
+    }
+}
+
+// W2, W3, W7, W8: each of these files, when it hung, stopped the whole daemon. The tests have all files.
+#[test]
+fn a_file_that_is_a_fifo_costs_its_own_purpose_alone() {
+    in_new_netns(|folder| each_file_hangs(folder, "FIFO", Hang::by_fifo));
+}
+
+#[test]
+fn a_file_whose_open_blocks_costs_its_own_purpose_alone() {
+    in_new_netns(|folder| each_file_hangs(folder, "open", Hang::by_open));
+}
+
+#[test]
+fn many_clients_and_a_stop_while_a_file_hangs() {
+    in_new_netns(many_clients_and_a_stop);
+}
+
+fn each_file_hangs(folder: &Path, way: &str, hang: fn(&Path) -> Hang) {
+    let mut site = Site::start(folder);
+    let sessions = site.router.sessions.load(Ordering::Relaxed);
     let files = [
         "announcer.toml",
         "conf.d",
@@ -253,41 +279,48 @@ fn each_file_hangs(folder: &Path) {
         "ca.pem",
         "up",
     ];
-    for (way, hang) in ways {
-        for file in files {
-            // A folder cannot be replaced by a FIFO, and a state file that does not exist cannot be opened.
-            if (way == "FIFO" && ["state/drain", "conf.d"].contains(&file))
-                || (way == "open" && !at(file).exists())
-            {
-                continue;
-            }
-            let what = format!("{file} hangs by {way}");
-            let hanging = hang(&at(file));
-            let keepalives = router.keepalives.load(Ordering::Relaxed);
-            // Starts everything that reads a file, without waiting for it.
-            let asked = [
-                poke(&daemon, &Request::Reload { force: false, dry_run: false }),
-                poke(&daemon, &Request::Recheck { what: Scope::All }),
-            ];
-            daemon.signal(Signal::SIGHUP);
-            if file == "state/dsr-setup.json" {
-                // The state file is about VIPs: one is removed, and is put back.
-                ip("address delete 192.0.2.80/32 dev lo");
-            }
-            // A crash is noticed, and so is the return.
-            drop(server.take());
-            until_status(&daemon, AT_ONCE, &what, |status| !is_announced(status, "www"));
-            server = Some(Server::start(8080));
-            until_status(&daemon, PATIENCE, &what, |status| is_announced(status, "www"));
-            assert_until(PATIENCE, &format!("{what}: KEEPALIVEs"), || {
-                router.keepalives.load(Ordering::Relaxed) >= keepalives + 3
-            });
-            assert_eq!(router.sessions.load(Ordering::Relaxed), sessions, "{what}: the session ended");
-            assert_eq!(router.ended.load(Ordering::Relaxed), sessions - 1, "{what}: the session ended");
-            drop(asked);
-            hanging.end();
+    for file in files {
+        // A folder cannot be replaced by a FIFO, and a state file that does not exist cannot be opened.
+        if (way == "FIFO" && ["state/drain", "conf.d"].contains(&file))
+            || (way == "open" && !site.at(file).exists())
+        {
+            continue;
         }
+        let what = format!("{file} hangs by {way}");
+        let hanging = hang(&site.at(file));
+        let Site { daemon, router, server, .. } = &mut site;
+        let keepalives = router.keepalives.load(Ordering::Relaxed);
+        // Starts everything that reads a file, without waiting for it.
+        let asked = [
+            poke(daemon, &Request::Reload { force: false, dry_run: false }),
+            poke(daemon, &Request::Recheck { what: Scope::All }),
+        ];
+        daemon.signal(Signal::SIGHUP);
+        if file == "state/dsr-setup.json" {
+            // The state file is about VIPs: one is removed, and is put back.
+            ip("address delete 192.0.2.80/32 dev lo");
+        }
+        // A crash is noticed, and so is the return.
+        drop(server.take());
+        until_status(daemon, AT_ONCE, &what, |status| !is_announced(status, "www"));
+        *server = Some(Server::start(8080));
+        until_status(daemon, PATIENCE, &what, |status| is_announced(status, "www"));
+        assert_until(PATIENCE, &format!("{what}: KEEPALIVEs"), || {
+            router.keepalives.load(Ordering::Relaxed) >= keepalives + 3
+        });
+        assert_eq!(router.sessions.load(Ordering::Relaxed), sessions, "{what}: the session ended");
+        assert_eq!(router.ended.load(Ordering::Relaxed), sessions - 1, "{what}: the session ended");
+        drop(asked);
+        hanging.end();
     }
+}
+
+fn many_clients_and_a_stop(folder: &Path) {
+    // Each of 1,500 clients needs a descriptor.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let Site { mut daemon, router: _router, server: _server, _tls, .. } = Site::start(folder);
+    let config = folder.join("announcer.toml");
 
     // W8: a scrape reads no file of its own, so no number of them costs the others their access to files.
     let hanging = Hang::by_open(&config);

@@ -1,21 +1,25 @@
 //! Tests how the daemon reacts when other programs change lo, addresses and its state file. Each test runs in its own network
 //! namespace, with the real kernel and real programs.
+//!
+//! Most of the time a test waits for the next look of the daemon, ten seconds: [`AT_ONCE`] of them run at the same time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;
+mod daemon;
 #[path = "host/findings.rs"]
 mod findings;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use announcer::control::api::Status;
-use common::{Netns, is_root, text};
+use announcer::control::api::{Request, Response, Status};
+use common::{Netns, is_root, named, run_tests, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -25,6 +29,34 @@ const V4: &str = "192.0.2.80";
 const V6: &str = "2001:db8::80";
 /// The longest time that an operation may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many tests run at the same time, on any number of processors.
+const AT_ONCE: usize = 6;
+
+fn main() -> ExitCode {
+    let tests = named![
+        findings::a_healthy_host_has_no_finding_and_no_warning,
+        findings::a_full_accept_queue_is_found_and_its_length_is_a_figure,
+        findings::a_missing_way_back_is_found,
+        findings::a_vip_that_is_a_source_is_found,
+        findings::arp_settings_and_a_vip_on_another_interface_are_found,
+        findings::a_vip_that_cannot_be_put_on_lo_is_found,
+        a_state_file_that_cannot_be_used_is_a_warning_and_withholds_nothing,
+        a_state_file_that_is_a_fifo_holds_nothing_up,
+        each_vip_leaves_lo_settle_after_its_own_reload,
+        lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing,
+        a_vip_that_is_removed_again_and_again_is_not_announced,
+        a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back,
+        lo_that_is_set_down_is_set_up_again,
+        arp_settings_that_were_reset_are_a_warning_also_while_drained,
+        somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it,
+        a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip,
+        a_vip_of_an_older_configuration_leaves_after_the_start,
+        a_drain_folder_that_cannot_be_read_is_reported_with_its_reason_also_at_a_restart,
+    ];
+    // It fills a table of the kernel, which takes two minutes: `make keepers`.
+    let ignored = named![findings::a_full_table_of_connections_is_found];
+    run_tests(AT_ONCE, tests, ignored)
+}
 
 /// A namespace with one interface besides lo, the ARP settings, and a daemon that announces two VIPs.
 struct Host {
@@ -121,8 +153,12 @@ impl Host {
     }
 
     fn status(&self) -> Option<Status> {
-        let output = self.announcer(&["status", "--json"]).output().unwrap();
-        serde_json::from_slice(&output.stdout).ok()
+        let stream = UnixStream::connect(self.dir.path().join("socket")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let Response::Status { status } = daemon::ask(stream, &Request::Status).ok()? else {
+            panic!("no status")
+        };
+        Some(*status)
     }
 
     fn log(&self) -> String {
@@ -146,10 +182,10 @@ impl Host {
         assert!(seen.is_ok(), "never {what}:\n{}\n{}", self.lo(), self.log());
     }
 
-    /// Waits for a warning that has these words.
+    /// Waits for a warning that has these words, in the status and in the log.
     fn warns(&self, words: &str) {
         self.wait(words, |host| host.warnings().iter().any(|warning| warning.contains(words)));
-        assert!(self.log().contains(words), "not in the log: {words}\n{}", self.log());
+        self.wait("in the log", |host| host.log().contains(words));
     }
 
     fn warns_no_more(&self) {
@@ -195,7 +231,6 @@ fn started() -> Option<Host> {
 }
 
 /// Case W1.
-#[test]
 fn a_state_file_that_cannot_be_used_is_a_warning_and_withholds_nothing() {
     let Some(host) = started() else { return };
     let file = host.state_dir().join("dsr-setup.json");
@@ -210,7 +245,6 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_withholds_nothing() {
 }
 
 /// Case W2.
-#[test]
 fn a_state_file_that_is_a_fifo_holds_nothing_up() {
     let Some(host) = started() else { return };
     let file = host.state_dir().join("dsr-setup.json");
@@ -222,7 +256,6 @@ fn a_state_file_that_is_a_fifo_holds_nothing_up() {
 }
 
 /// Case W4, without a router that has to acknowledge.
-#[test]
 fn each_vip_leaves_lo_settle_after_its_own_reload() {
     let Some(host) = started() else { return };
     host.reload(&[V4, V6, "192.0.2.81"], "3s");
@@ -241,7 +274,6 @@ fn each_vip_leaves_lo_settle_after_its_own_reload() {
 }
 
 /// Case H3: the removals by `ip address flush` and `nmcli connection up`.
-#[test]
 fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
     let Some(host) = started() else { return };
     for _ in 0..2 {
@@ -252,7 +284,6 @@ fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
 }
 
 /// Case H3: repeated removals by another program are reported.
-#[test]
 fn a_vip_that_is_removed_again_and_again_is_not_announced() {
     let Some(host) = started() else { return };
     host.wait("withheld", |host| {
@@ -273,7 +304,6 @@ fn a_vip_that_is_removed_again_and_again_is_not_announced() {
 }
 
 /// Case H4: NetworkManager's `device reapply` replaces the address.
-#[test]
 fn a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back() {
     let Some(host) = started() else { return };
     host.netns.run(&format!("ip addr replace {V6}/128 dev lo"));
@@ -290,7 +320,6 @@ fn a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back() {
 }
 
 /// Case H10.
-#[test]
 fn lo_that_is_set_down_is_set_up_again() {
     let Some(host) = started() else { return };
     host.netns.run("ip link set lo down");
@@ -300,7 +329,6 @@ fn lo_that_is_set_down_is_set_up_again() {
 }
 
 /// Cases H11 and W21: a later file in /etc/sysctl.d, or `dsr-setup remove`.
-#[test]
 fn arp_settings_that_were_reset_are_a_warning_also_while_drained() {
     let Some(host) = started() else { return };
     assert_eq!(host.warnings(), [""; 0]);
@@ -312,7 +340,6 @@ fn arp_settings_that_were_reset_are_a_warning_also_while_drained() {
 }
 
 /// Case H12, and the commands that the warnings name.
-#[test]
 fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
     if !is_root() {
         return;
@@ -334,7 +361,6 @@ fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
 }
 
 /// Case H6.
-#[test]
 fn a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip() {
     let Some(host) = started() else { return };
     host.netns.run("ip addr del 2001:db8:1::1/64 dev v0");
@@ -344,7 +370,6 @@ fn a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip() {
 }
 
 /// A VIP with our mark that no service names at the start leaves after `settle`; an address of another program stays.
-#[test]
 fn a_vip_of_an_older_configuration_leaves_after_the_start() {
     let Some(mut host) = started() else { return };
     let mut daemon = host.daemon.take().unwrap();
@@ -360,7 +385,6 @@ fn a_vip_of_an_older_configuration_leaves_after_the_start() {
 }
 
 /// Case H7: the reason is in the warning while the daemon runs, and in the error of a start.
-#[test]
 fn a_drain_folder_that_cannot_be_read_is_reported_with_its_reason_also_at_a_restart() {
     let Some(mut host) = started() else { return };
     let folder = host.state_dir().join("drain");

@@ -103,8 +103,7 @@ fn connect(host: &Host) -> std::io::Result<TcpStream> {
     inside(host, move || TcpStream::connect_timeout(&vip, Duration::from_millis(300))).join().unwrap()
 }
 
-#[test]
-fn a_healthy_host_has_no_finding_and_no_warning() {
+pub(crate) fn a_healthy_host_has_no_finding_and_no_warning() {
     let Some(host) = watched() else { return };
     let watched = Code::ALL.iter().filter(|code| code.watcher() == Watcher::Daemon);
     let want = watched.map(|code| (format!("code=\"{code}\""), "0".to_owned())).collect();
@@ -114,8 +113,7 @@ fn a_healthy_host_has_no_finding_and_no_warning() {
     assert_eq!(figures(&host, "announcer_listener_queue"), BTreeMap::new());
 }
 
-#[test]
-fn a_full_accept_queue_is_found_and_its_length_is_a_figure() {
+pub(crate) fn a_full_accept_queue_is_found_and_its_length_is_a_figure() {
     let Some(host) = watched() else { return };
     let server = server(&host);
     let of_both = |value: &str| {
@@ -146,8 +144,7 @@ fn a_full_accept_queue_is_found_and_its_length_is_a_figure() {
     drop((clients, accepted));
 }
 
-#[test]
-fn a_missing_way_back_is_found() {
+pub(crate) fn a_missing_way_back_is_found() {
     let Some(host) = watched() else { return };
     host.netns.run("ip route del default");
     finds(&host, "no-return-route", "no-return-route: there is no way from 192.0.2.80 to 203.0.113.1");
@@ -159,8 +156,7 @@ fn a_missing_way_back_is_found() {
     is_healthy_again(&host);
 }
 
-#[test]
-fn a_vip_that_is_a_source_is_found() {
+pub(crate) fn a_vip_that_is_a_source_is_found() {
     let Some(host) = watched() else { return };
     host.netns.run(&format!("ip route replace default via 10.0.0.2 src {V4}"));
     finds(
@@ -173,8 +169,7 @@ fn a_vip_that_is_a_source_is_found() {
 }
 
 /// The warnings of these are the keeper's.
-#[test]
-fn arp_settings_and_a_vip_on_another_interface_are_found() {
+pub(crate) fn arp_settings_and_a_vip_on_another_interface_are_found() {
     let Some(host) = watched() else { return };
     host.netns.set_sysctl("all/arp_ignore", 0);
     finds(&host, "arp-answered", "this host answers ARP for the VIPs on lo");
@@ -189,8 +184,7 @@ fn arp_settings_and_a_vip_on_another_interface_are_found() {
 }
 
 /// IPv6 is switched off on lo, so that the daemon cannot put the VIP there.
-#[test]
-fn a_vip_that_cannot_be_put_on_lo_is_found() {
+pub(crate) fn a_vip_that_cannot_be_put_on_lo_is_found() {
     let Some(host) = watched() else { return };
     let ipv6 = |value: u8| {
         let script = format!("echo {value} > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
@@ -204,9 +198,7 @@ fn a_vip_that_cannot_be_put_on_lo_is_found() {
 
 /// The limit of the table is that of the whole kernel, so that the entries have to be real: packets to nobody, by UDP. They end after the
 /// time that is set here.
-#[test]
-#[ignore = "it fills a table of the kernel, which takes two minutes: `make keepers`"]
-fn a_full_table_of_connections_is_found() {
+pub(crate) fn a_full_table_of_connections_is_found() {
     let Some(host) = watched() else { return };
     let Ok(max) = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max") else {
         return println!("SKIPPED: this kernel has no conntrack");

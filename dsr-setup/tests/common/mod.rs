@@ -1,8 +1,36 @@
 //! Each test has its own network namespace, so that no test changes the host's.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Tests with their names, for [`run_tests`].
+macro_rules! named {
+    ($($test:path),* $(,)?) => { &[$((stringify!($test), $test as fn())),*] };
+}
+pub(crate) use named;
+
+/// Runs tests that wait most of the time, `at_once` of them at the same time on any number of processors, and of `ignored` only those
+/// that are asked for. The options are those of other tests. The first ones should be those that last longest.
+pub fn run_tests(
+    at_once: usize,
+    tests: &[(&'static str, fn())],
+    ignored: &[(&'static str, fn())],
+) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(at_once));
+    let trial = |(name, test): &(&'static str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let ignored = ignored.iter().map(|test| trial(test).with_ignored_flag(true));
+    libtest_mimic::run(&arguments, tests.iter().map(trial).chain(ignored).collect()).exit_code()
+}
 
 /// Whether tests that need a network namespace can run; prints a message if not.
 pub fn is_root() -> bool {

@@ -28,9 +28,12 @@ const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 /// The name of the test to run, set in its namespaces.
 const INSIDE: &str = "DEMO_TEST_INSIDE";
 /// How many of the other tests run at the same time. A demo waits most of the time: it needs less than a third of a core.
-const AT_ONCE: usize = 3;
-/// How often each signal interrupts it.
+const AT_ONCE: usize = 4;
+/// How often each signal interrupts it, once in each of as many parts of its run.
 const INTERRUPTS: usize = 5;
+/// The parts of two tests, which last equally long.
+const FIRST_AND_LAST: [usize; 3] = [0, 1, 4];
+const MIDDLE: [usize; 2] = [2, 3];
 
 type Test = fn() -> Result<()>;
 
@@ -38,11 +41,15 @@ type Test = fn() -> Result<()>;
 /// that it should not.
 const PLAYS: &str = "plays_to_its_end_as_the_picture_in_readme_shows";
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 6] = [
     (PLAYS, plays),
-    ("interrupted_by_ctrl_c_anywhere_it_leaves_nothing", || interrupted(Signal::SIGINT)),
-    ("terminated_anywhere_it_leaves_nothing", || interrupted(Signal::SIGTERM)),
     ("killed_it_is_cleaned_up_after_by_the_next", killed),
+    ("interrupted_by_ctrl_c_at_first_or_last_it_leaves_nothing", || {
+        interrupted(Signal::SIGINT, &FIRST_AND_LAST)
+    }),
+    ("interrupted_by_ctrl_c_in_the_middle_it_leaves_nothing", || interrupted(Signal::SIGINT, &MIDDLE)),
+    ("terminated_at_first_or_last_it_leaves_nothing", || interrupted(Signal::SIGTERM, &FIRST_AND_LAST)),
+    ("terminated_in_the_middle_it_leaves_nothing", || interrupted(Signal::SIGTERM, &MIDDLE)),
 ];
 
 fn main() -> ExitCode {
@@ -295,12 +302,12 @@ fn compare_with_readme(output: &str) -> Result<()> {
     Ok(())
 }
 
-fn interrupted(signal: Signal) -> Result<()> {
+fn interrupted(signal: Signal, parts: &[usize]) -> Result<()> {
     let before = before()?;
     let whole = Duration::from_secs(15);
-    for turn in 0..INTERRUPTS {
-        // A random time within this turn's part of the whole run; the first turns are during the start of the lab.
-        let after = whole.mul_f64((turn as f64 + fastrand::f64()) / INTERRUPTS as f64);
+    for part in parts {
+        // A random time within this part of the whole run; the first parts are during the start of the lab.
+        let after = whole.mul_f64((*part as f64 + fastrand::f64()) / INTERRUPTS as f64);
         let mut demo = Command::new(DEMO);
         demo.arg("--quick").stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut demo = demo.spawn()?;

@@ -71,7 +71,12 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
     };
     let played = (|| {
         let mark = Mark::now();
-        vtysh(scene, "r1", &["route-map VIPS-IN deny 5", &format!("match peer {from}")])?;
+        // By default, FRR asks for all routes once more some seconds after the change of a route map, in the next scenario.
+        vtysh(
+            scene,
+            "r1",
+            &["bgp route-map delay-timer 0", "route-map VIPS-IN deny 5", &format!("match peer {from}")],
+        )?;
         ask_again()?;
         wait_for("r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
         ensure!(established(&status(scene, "fe1")?["peers"][0]), "the session went with the prefix");
@@ -88,7 +93,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         ensure!(other.is_none(), "answered by {other:02x?}");
         anyhow::Ok(())
     })();
-    vtysh(scene, "r1", &["no route-map VIPS-IN deny 5"])?;
+    vtysh(scene, "r1", &["no route-map VIPS-IN deny 5", "no bgp route-map delay-timer"])?;
     ask_again()?;
     played?;
     scene.all_announced()

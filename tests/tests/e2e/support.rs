@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::load::Report;
+use nix::sys::signal::Signal;
 use scene::fib::Change;
 use scene::log::Mark;
 use scene::wire::between;
-use scene::{FRONTENDS, Load, PATIENCE, Scene, VIPS, address, lab_folder};
+use scene::{FRONTENDS, Load, PATIENCE, ROUTERS, Scene, VIPS, address, lab_folder};
 use serde_json::Value;
 use until::until;
 
@@ -91,11 +92,32 @@ pub(crate) fn with_own_configurations(
     scene.all_announced()
 }
 
+/// Stops a frontend's daemon by two SIGTERMs: after the second one, it does not wait for the time that routers need. This waits instead
+/// until they do not use the frontend any more.
+fn stop_at_once(scene: &Scene, frontend: &str) -> Result<()> {
+    let node = scene.node(frontend)?;
+    if node.daemons().len() == 1 {
+        node.signal_daemon(Signal::SIGTERM)?;
+        let away = until(Duration::from_secs(2), || {
+            for (index, router) in ROUTERS.iter().enumerate() {
+                for vip in VIPS {
+                    let used = scene.next_hops(router, vip)?.contains(&address(index, frontend, vip));
+                    ensure!(!used, "{router} still uses {frontend} for {vip}");
+                }
+            }
+            Ok(())
+        });
+        drop(away); // a daemon that a failed scenario has left may not be able to withdraw
+    }
+    node.must(&["/lab/announcer", "stop"])?;
+    Ok(())
+}
+
 /// Stops these frontends' daemons at the same time, and starts them with these arguments.
 pub(crate) fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
     let again = |frontend: &str| -> Result<()> {
+        stop_at_once(scene, frontend)?;
         let node = scene.node(frontend)?;
-        node.must(&["/lab/announcer", "stop"])?;
         node.must(&[&["/lab/announcer", "start"], arguments].concat())?;
         Ok(())
     };

@@ -96,17 +96,25 @@ impl Scene {
     /// # Errors
     /// When the repair takes longer than [`PATIENCE`].
     pub fn mend(&self) -> Result<()> {
-        for name in FRONTENDS {
-            let node = self.node(name)?;
-            node.must(&["/lab/web", "healthy"])?;
-            node.exec(&["/lab/web", "start"])?; // it refuses if the server runs; a worker that is ending does not count
-            node.must(&["/bin/sh", "-c", "rm -rf /var/lib/announcer/drain/*"])?;
-            if node.daemons().is_empty() {
-                node.exec(&["/lab/announcer", "start"])?; // it refuses if one is being started
-            }
-            node.exec(&["announcer", "undrain", "--all"])?; // this also ends the damping of VIPs that flap
-        }
+        thread::scope(|scope| {
+            let threads = FRONTENDS.map(|name| scope.spawn(move || self.mend_frontend(name)));
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+        })?;
         self.all_announced()
+    }
+
+    fn mend_frontend(&self, name: &str) -> Result<()> {
+        let node = self.node(name)?;
+        node.must(&["/lab/web", "healthy"])?;
+        node.exec(&["/lab/web", "start"])?; // it refuses if the server runs; a worker that is ending does not count
+        node.must(&["/bin/sh", "-c", "rm -rf /var/lib/announcer/drain/*"])?;
+        if node.daemons().is_empty() {
+            node.exec(&["/lab/announcer", "start"])?; // it refuses if one is being started
+        }
+        node.exec(&["announcer", "undrain", "--all"])?; // this also ends the damping of VIPs that flap
+        Ok(())
     }
 
     /// Waits until both routers have every frontend as a next hop of every VIP.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -120,6 +121,40 @@ fn the_frontends_that_prometheus_reads_differ_from_the_others_only_in_their_metr
         let telemetry = fs::read_to_string(lab.join("telemetry").join(format!("{frontend}.toml"))).unwrap();
         let metrics = telemetry.strip_prefix(&plain).expect("the frontend's own configuration comes first");
         assert!(metrics.trim_start().starts_with("[metrics]"), "{frontend}: {metrics}");
+    }
+}
+
+/// `dsr-setup doctor` finds nothing on the frontends of `ecmp`, as the test of that topology shows. What it looks at on a frontend is the
+/// same in the topologies that need images of others.
+#[test]
+fn the_frontends_of_containerlab_alone_have_the_settings_addresses_and_routes_of_ecmp() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(lab.join(format!("{name}/{name}.clab.yml"))).unwrap();
+        serde_saphyr::from_str(&text).unwrap()
+    };
+    let settings = |topology: &serde_json::Value| {
+        let places = ["/topology/groups/lab/sysctls", "/topology/kinds/linux/sysctls"];
+        places.iter().find_map(|place| topology.pointer(place)).unwrap().clone()
+    };
+    // `ecmp` has further routes with a higher metric, for interfaces that vanish.
+    let addresses_and_routes = |frontend: &serde_json::Value| -> BTreeSet<String> {
+        let commands = frontend["exec"].as_array().unwrap().iter();
+        let commands = commands.map(|command| command.as_str().unwrap().replace(" replace ", " add "));
+        commands.filter(|command| command.starts_with("ip ") && !command.contains(" metric ")).collect()
+    };
+    let ecmp = read("ecmp");
+    for name in CONTAINERLAB_ALONE {
+        let topology = read(name);
+        assert_eq!(settings(&topology), settings(&ecmp), "{name}");
+        for frontend in ["fe1", "fe2", "fe3"] {
+            let (here, there) =
+                (&topology["topology"]["nodes"][frontend], &ecmp["topology"]["nodes"][frontend]);
+            assert_eq!(addresses_and_routes(here), addresses_and_routes(there), "{name}, {frontend}");
+            assert_eq!(addresses_and_routes(here).len(), 6, "{name}, {frontend}");
+            assert!(here["sysctls"].is_null() && there["sysctls"].is_null(), "{name}, {frontend}");
+            assert!(here["exec"].as_array().unwrap().iter().any(|command| command == "dsr-setup apply"));
+        }
     }
 }
 

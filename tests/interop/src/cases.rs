@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use scene::VIPS;
 use scene::log::Mark;
+use scene::{VIPS, doctor_finds_nothing};
 use until::until;
 
 use crate::bench::{Bench, PATIENCE};
@@ -47,7 +47,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         setup: EXTERNAL,
         cases: &[
-            Case { name: "session", run: |bench, router, _| bench.established(router) },
+            Case { name: "session", run: session },
             Case { name: "both VIPs, AS path, next hop, MED, communities", run: both },
             Case { name: "withdraw, and again", run: withdraw },
             Case { name: "route refresh", run: refresh },
@@ -114,6 +114,12 @@ pub(crate) fn wanted(setup: &Setup) -> Route {
         route.large = set(&["65001:1:2"]);
     }
     route
+}
+
+/// The session comes up, on a host on which `dsr-setup doctor` finds nothing.
+fn session(bench: &Bench, router: &dyn Router, _: &Setup) -> Result<()> {
+    bench.established(router)?;
+    doctor_finds_nothing(&[bench.frontend()?])
 }
 
 pub(crate) fn both(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {

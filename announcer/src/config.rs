@@ -47,6 +47,7 @@ mod metrics;
 mod overrides;
 pub mod pattern;
 mod peer;
+pub mod proxy;
 mod range;
 mod reader;
 mod recipients;

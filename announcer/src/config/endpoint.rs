@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Value as Toml;
 use url::Host;
 
+use super::proxy::ProxyVersion;
 use super::table::table;
 use super::value::{Value, ValueError, text, wrong};
 use super::writer::{self, ToToml};
@@ -30,6 +31,8 @@ pub struct Endpoint {
     /// The server's name or address as clients write it (the Host field, SNI, the name in the certificate); `None`: the protocol
     /// has no name.
     pub host: Option<Host>,
+    /// The header of the PROXY protocol with which the connection begins.
+    pub proxy: Option<ProxyVersion>,
 }
 
 impl Endpoint {
@@ -37,9 +40,9 @@ impl Endpoint {
     pub fn new(vip: IpAddr, target: Option<TargetAddress>, port: u16, host: Option<Host>) -> Self {
         match target {
             Some(TargetAddress { ip, port: own }) => {
-                Endpoint { to: SocketAddr::new(ip, own.unwrap_or(port)), from: None, host }
+                Endpoint { to: SocketAddr::new(ip, own.unwrap_or(port)), from: None, host, proxy: None }
             }
-            None => Endpoint { to: SocketAddr::new(vip, port), from: Some(vip), host },
+            None => Endpoint { to: SocketAddr::new(vip, port), from: Some(vip), host, proxy: None },
         }
     }
 }
@@ -104,7 +107,7 @@ mod tests {
             (Some(("::1", Some(8080))), "[::1]:8080", None),
         ] {
             let target = target.map(|(ip, port)| TargetAddress { ip: ip.parse().unwrap(), port });
-            let want = Endpoint { to: to.parse().unwrap(), from, host: None };
+            let want = Endpoint { to: to.parse().unwrap(), from, host: None, proxy: None };
             assert_eq!(Endpoint::new(vip, target, 443, None), want);
         }
     }

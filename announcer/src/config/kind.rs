@@ -31,6 +31,7 @@ use url::Host;
 
 use super::error::Fault;
 use super::keys::Key;
+use super::proxy::{self, ProxyVersion};
 use super::reader::{PresentKeys, Table};
 use super::writer::TomlWriter;
 use certificate::{Date, Flaw};
@@ -71,6 +72,11 @@ macro_rules! kinds {
                 match self { $( ProbeConfig::$Kind(probe) => probe.host(), )* }
             }
 
+            /// The header of the PROXY protocol with which its connections begin.
+            pub fn send_proxy(&self) -> Option<ProxyVersion> {
+                match self { $( ProbeConfig::$Kind(probe) => probe.send_proxy(), )* }
+            }
+
             /// The first octets that a server receives.
             pub fn first_octets(&self) -> FirstOctets {
                 match self { $( ProbeConfig::$Kind(probe) => probe.first_octets(), )* }
@@ -107,7 +113,8 @@ macro_rules! kinds {
         pub(super) const HEADS: &[&[Key]] = &[$( $module::Written::KEYS.split_at(1).0 ),*];
         /// All other keys of the kinds, each once.
         pub(super) const RESTS: &[&[Key]] =
-            &[$( $module::Written::KEYS.split_at(1).1, )* talk::Written::KEYS, certificate::Written::KEYS];
+            &[$( $module::Written::KEYS.split_at(1).1, )*
+                talk::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
 
         /// The kinds to which a key belongs, unless it belongs to all kinds.
         pub(super) fn homes(key: &str) -> Vec<&'static str> {

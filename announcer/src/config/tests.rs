@@ -107,6 +107,7 @@ fn a_good_file_is_read_as_it_says() {
             ca_file: None,
             expires_within: Duration::from_secs(14 * 86_400),
         },
+        proxy: proxy::ProxyConfig { send_proxy: None },
     });
     let second = Duration::from_secs(1);
     assert_eq!(

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::config::CheckConfig;
 use crate::config::kind::{FirstOctets, ProbeContext};
+use crate::config::proxy::ProxyVersion;
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
 
@@ -23,7 +24,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
     };
     let first_octets = check.probe.first_octets();
     match reason {
-        Reason::Closed | Reason::Reset => closed(first_octets),
+        Reason::Closed | Reason::Reset => closed(first_octets, check.probe.send_proxy()),
         Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
             Some("if the port uses TLS, write `https://` in place of `http://`".into())
         }
@@ -36,9 +37,13 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
 }
 
 /// A server that closes a connection without an answer has usually rejected the first octets.
-fn closed(asks: FirstOctets) -> Option<String> {
-    let proxy = "if the port requires the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
-                 does not support, check a port without it";
+fn closed(asks: FirstOctets, sent: Option<ProxyVersion>) -> Option<String> {
+    let proxy = match sent {
+        None => {
+            "if the port requires the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), write `send_proxy = \"v2\"`"
+        }
+        Some(_) => "if the port does not use the PROXY protocol, remove `send_proxy`",
+    };
     Some(match asks {
         FirstOctets::PlainHttp => {
             format!("if the port uses TLS, write `https://` in place of `http://`; {proxy}")
@@ -81,6 +86,7 @@ mod tests {
             (plain, Reason::Reset, "if the port uses TLS"),
             (tls, Reason::Closed, "if the port requires the PROXY protocol"),
             (tcp, Reason::Reset, "if the port requires the PROXY protocol"),
+            ("http = \"https://x/\"\nsend_proxy = \"v1\"", Reason::Closed, "remove `send_proxy`"),
             (plain, Reason::VipMissing, "`dsr-setup apply`"),
             (plain, Reason::Refused, ""),
             // Words of a kind: the check is passed to it.

@@ -11,6 +11,7 @@ use url::{Host, Url};
 use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
+use super::super::proxy::{self, ProxyConfig, ProxyVersion};
 use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, host_name, string, text, wrong};
@@ -33,6 +34,8 @@ table! {
     with {
         /// How the certificate is verified, if there is one: see [`GrpcConfig::certificate`].
         certificate: CertificateConfig as certificate::Written;
+        /// How its connections begin.
+        proxy: ProxyConfig as proxy::Written;
     }
 }
 
@@ -98,7 +101,8 @@ impl GrpcConfig {
 
 impl ProbeKind for GrpcConfig {
     type Written = Written;
-    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
+    const SHARED: &'static [&'static [Key]] =
+        &[endpoint::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
 
     fn port(&self) -> Option<u16> {
@@ -107,6 +111,10 @@ impl ProbeKind for GrpcConfig {
 
     fn host(&self) -> Option<Host> {
         Some(self.server.host.clone())
+    }
+
+    fn send_proxy(&self) -> Option<ProxyVersion> {
+        self.proxy.send_proxy
     }
 
     fn first_octets(&self) -> FirstOctets {
@@ -144,7 +152,10 @@ impl ProbeKind for GrpcConfig {
 
     fn write(written: &Written, out: &mut TomlWriter) {
         match plain(written) {
-            true => written.write_own(out),
+            true => {
+                written.write_own(out);
+                written.proxy.write(out);
+            }
             false => written.write(out),
         }
     }

@@ -13,6 +13,7 @@ use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
+use super::super::proxy::{self, ProxyConfig, ProxyVersion};
 use super::super::reader::{PresentKeys, Table};
 use super::super::secret::{RequestUrl, SecretText, secret_text};
 use super::super::table::table;
@@ -68,6 +69,8 @@ table! {
     with {
         /// How the certificate is verified, if there is one: see [`HttpConfig::certificate`].
         certificate: CertificateConfig as certificate::Written;
+        /// How its connections begin.
+        proxy: ProxyConfig as proxy::Written;
     }
 }
 
@@ -80,7 +83,8 @@ impl HttpConfig {
 
 impl ProbeKind for HttpConfig {
     type Written = Written;
-    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
+    const SHARED: &'static [&'static [Key]] =
+        &[endpoint::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
 
     fn port(&self) -> Option<u16> {
@@ -89,6 +93,10 @@ impl ProbeKind for HttpConfig {
 
     fn host(&self) -> Option<Host> {
         self.url.host().map(|host| host.to_owned())
+    }
+
+    fn send_proxy(&self) -> Option<ProxyVersion> {
+        self.proxy.send_proxy
     }
 
     fn first_octets(&self) -> FirstOctets {
@@ -107,6 +115,9 @@ impl ProbeKind for HttpConfig {
         if plain(written) {
             written.certificate = table.without_defaults(certificate::Written::read);
         }
+        if two(written).is_some() {
+            table.own_only("send_proxy", &mut written.proxy.send_proxy);
+        }
         if written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD) {
             table.own_only("expect_body", &mut written.expect_body);
             table.own_only("expect_digest", &mut written.expect_digest);
@@ -124,6 +135,12 @@ impl ProbeKind for HttpConfig {
             let help = "write another `method`, such as `\"GET\"`";
             faults.push(Fault::new(place, "the answer to a HEAD has no body", help));
         }
+        if let (Some(two), Some(send_proxy)) = (two(written), &written.proxy.send_proxy) {
+            let message = "with `send_proxy`, the version of HTTP is 1.1";
+            let fault =
+                Fault::new(send_proxy.span(), message, "write `http_version = \"1.1\"`, or leave it out");
+            faults.push(fault.beside(two.span(), "another version"));
+        }
         let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
         let help = "write an `https://` URL; without TLS there is no certificate";
         certificate::without_tls(present, &at, "the URL", help, faults);
@@ -137,10 +154,18 @@ impl ProbeKind for HttpConfig {
 
     fn write(written: &Written, out: &mut TomlWriter) {
         match plain(written) {
-            true => written.write_own(out),
+            true => {
+                written.write_own(out);
+                written.proxy.write(out);
+            }
             false => written.write(out),
         }
     }
+}
+
+/// The version of HTTP, if it is 2 alone.
+fn two(written: &Written) -> Option<&Spanned<HttpVersion>> {
+    written.version.as_ref().filter(|version| *version.get_ref() == HttpVersion::Http2)
 }
 
 /// Whether the probe uses no TLS.

@@ -10,6 +10,7 @@ use url::Host;
 
 use super::super::error::Fault;
 use super::super::keys::Key;
+use super::super::proxy::ProxyVersion;
 use super::super::reader::{PresentKeys, Table};
 use super::super::writer::TomlWriter;
 use super::certificate::{Date, Flaw};
@@ -50,6 +51,11 @@ pub(in crate::config) trait ProbeKind {
 
     /// The server's name or address as clients write it; `None`: no name is sent.
     fn host(&self) -> Option<Host> {
+        None
+    }
+
+    /// The header of the PROXY protocol with which a connection begins; `None`: there is none.
+    fn send_proxy(&self) -> Option<ProxyVersion> {
         None
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::super::endpoint;
 use super::super::keys::Key;
+use super::super::proxy::{self, ProxyConfig, ProxyVersion};
 use super::super::table::table;
 use super::super::value::port;
 use super::super::writer::TomlWriter;
@@ -24,16 +25,23 @@ table! {
     with {
         /// The text that is sent and expected.
         talk: TalkConfig as talk::Written;
+        /// How its connections begin.
+        proxy: ProxyConfig as proxy::Written;
     }
 }
 
 impl ProbeKind for TcpConfig {
     type Written = Written;
-    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, talk::Written::KEYS];
+    const SHARED: &'static [&'static [Key]] =
+        &[endpoint::Written::KEYS, talk::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
 
     fn port(&self) -> Option<u16> {
         Some(self.port)
+    }
+
+    fn send_proxy(&self) -> Option<ProxyVersion> {
+        self.proxy.send_proxy
     }
 
     fn request(&self, at: &str) -> String {

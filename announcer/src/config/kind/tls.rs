@@ -10,6 +10,7 @@ use url::{Host, Url};
 use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
+use super::super::proxy::{self, ProxyConfig, ProxyVersion};
 use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, host_name, text, wrong};
@@ -31,6 +32,8 @@ table! {
     with {
         /// How the certificate is verified.
         certificate: CertificateConfig as certificate::Written;
+        /// How its connections begin.
+        proxy: ProxyConfig as proxy::Written;
     }
 }
 
@@ -57,7 +60,8 @@ impl ToToml for TlsServer {
 
 impl ProbeKind for TlsConfig {
     type Written = Written;
-    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
+    const SHARED: &'static [&'static [Key]] =
+        &[endpoint::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
 
     fn port(&self) -> Option<u16> {
@@ -66,6 +70,10 @@ impl ProbeKind for TlsConfig {
 
     fn host(&self) -> Option<Host> {
         Some(self.server.host.clone())
+    }
+
+    fn send_proxy(&self) -> Option<ProxyVersion> {
+        self.proxy.send_proxy
     }
 
     fn first_octets(&self) -> FirstOctets {

@@ -269,6 +269,16 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("JSON in the answer to a HEAD", &[("rise = 2", "method = \"HEAD\"\nexpect_json = '/a = 1'")]),
     ("a start period that is endless", &[("rise = 2", "start_period = \"2h\"")]),
+    ("a PROXY protocol that is none", &[("rise = 2", "send_proxy = true"), ("med = 100", "")]),
+    ("a PROXY protocol of no version", &[("rise = 2", "send_proxy = \"v3\"")]),
+    ("a PROXY protocol with HTTP/2", &[("rise = 2", "send_proxy = \"v2\"\nhttp_version = \"2\"")]),
+    (
+        "a PROXY protocol without a connection",
+        &[
+            ("rise = 2", "send_proxy = \"v2\""),
+            ("http = \"http://www.example.com/healthz\"", "file = \"/run/up\""),
+        ],
+    ),
     ("a fast interval that is slower", &[("rise = 2", "fast_interval = \"2s\"")]),
     (
         "targets that are none",

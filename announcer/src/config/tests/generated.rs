@@ -21,6 +21,7 @@ use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
 use super::super::kind::udp::UdpConfig;
 use super::super::pattern::Pattern;
+use super::super::proxy::{ProxyConfig, ProxyVersion};
 use super::*;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Recipients};
 
@@ -81,6 +82,7 @@ prop_compose! {
                 if long { Digest::Sha256(octets) } else { Digest::Sha1(octets[..20].try_into().unwrap()) }
             }),
             max_body,
+            proxy: ProxyConfig { send_proxy: (version == 1).then_some(ProxyVersion::V2) },
             // Without TLS the certificate has its defaults.
             certificate: if tls { certificate } else {
                 CertificateConfig { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
@@ -103,7 +105,12 @@ fn tls() -> impl Strategy<Value = TlsConfig> {
         any::<u128>().prop_map(|octets| url::Host::Ipv6(Ipv6Addr::from(octets))),
     ];
     (hosts, 1u16.., proptest::collection::vec("[!-~]{1,9}", 0..3), certificates()).prop_map(
-        |(host, port, alpn, certificate)| TlsConfig { server: TlsServer { host, port }, alpn, certificate },
+        |(host, port, alpn, certificate)| TlsConfig {
+            server: TlsServer { host, port },
+            alpn,
+            certificate,
+            proxy: ProxyConfig { send_proxy: (port % 2 == 0).then_some(ProxyVersion::V1) },
+        },
     )
 }
 
@@ -112,13 +119,17 @@ fn tcp() -> impl Strategy<Value = TcpConfig> {
     (1u16.., option::of(any::<String>()), pattern).prop_map(|(port, send, pattern)| {
         let send = send.map(Into::into);
         let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
-        TcpConfig { port, talk: TalkConfig { send, expect } }
+        TcpConfig {
+            port,
+            talk: TalkConfig { send, expect },
+            proxy: ProxyConfig { send_proxy: (port % 2 == 0).then_some(ProxyVersion::V2) },
+        }
     })
 }
 
 fn udp() -> impl Strategy<Value = UdpConfig> {
     let hex = || option::of("([0-9a-f]{2}){1,9}");
-    (tcp(), hex(), hex()).prop_filter_map("octets", |(TcpConfig { port, mut talk }, send, expect)| {
+    (tcp(), hex(), hex()).prop_filter_map("octets", |(TcpConfig { port, mut talk, .. }, send, expect)| {
         let lines = [("send_hex", &send), ("expect_hex", &expect)]
             .map(|(key, hex)| hex.as_ref().map_or_else(String::new, |hex| format!("{key} = \"{hex}\"\n")));
         let ProbeConfig::Udp(parsed) = a_kind(&format!("udp = 1\n{}", lines.concat()))? else { return None };
@@ -182,7 +193,12 @@ fn grpc() -> impl Strategy<Value = GrpcConfig> {
             ca_file: None,
             expires_within: Duration::from_secs(14 * 86_400),
         };
-        GrpcConfig { server, service, certificate: if secure { plain.certificate } else { unused } }
+        GrpcConfig {
+            server,
+            service,
+            certificate: if secure { plain.certificate } else { unused },
+            proxy: plain.proxy,
+        }
     })
 }
 

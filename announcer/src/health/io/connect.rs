@@ -2,18 +2,22 @@
 //!
 //! Touches the network. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
 //! another host that has it. If the check has a `target` in its configuration, the probe connects to that address instead, and the
-//! kernel chooses the source address.
+//! kernel chooses the source address. With `send_proxy`, the connection begins with the header of the PROXY protocol.
 
 use std::io;
 use std::net::SocketAddr;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::result::{self, ProbeError, of_kernel};
 use crate::config::endpoint::Endpoint;
 use crate::health::outcome::{Reason, Shortage};
 
-/// Connects to the endpoint. It has no time limit of its own; the caller limits the whole probe.
+#[cfg(test)]
+pub(super) mod tests;
+
+/// Connects to the endpoint, and sends the header of the PROXY protocol if the check has one. It has no time limit of its own; the caller limits the whole probe.
 ///
 /// # Errors
 ///
@@ -44,5 +48,9 @@ async fn try_connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
     }
     // We send in pieces, and each piece should be sent at once.
     socket.set_nodelay(true)?;
-    socket.connect(endpoint.to).await
+    let mut stream = socket.connect(endpoint.to).await?;
+    if let Some(version) = endpoint.proxy {
+        stream.write_all(&version.header(stream.local_addr()?, endpoint.to)).await?;
+    }
+    Ok(stream)
 }

@@ -77,6 +77,8 @@ struct PreparedRequest {
     judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
+    /// Whether each request is sent over our own connection, because the library cannot begin one with the header of the PROXY protocol.
+    own_connection: bool,
     expectation: Expectation,
 }
 
@@ -183,6 +185,7 @@ impl PreparedRequest {
             early,
             judge,
             bound: endpoint.from.is_some(),
+            own_connection: endpoint.proxy.is_some(),
             expectation: Expectation {
                 status: http.expect_status.clone(),
                 header: http.expect_header.clone(),
@@ -195,7 +198,10 @@ impl PreparedRequest {
     }
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
-        let mut result = self.ask_by_library().await;
+        let mut result = match &self.early {
+            Some(early) if self.own_connection => Err(NoAnswer::TooEarly(early)),
+            Some(_) | None => self.ask_by_library().await,
+        };
         if let Err(NoAnswer::TrustChanged) = result {
             result = self.ask_by_library().await;
         }
@@ -247,7 +253,7 @@ impl PreparedRequest {
 enum NoAnswer<'a> {
     /// For good.
     Failed(ProbeError),
-    /// The server answered before the request was sent, so the second try is needed.
+    /// The server answered before the request was sent, so the second try is needed; or the library was not used at all.
     TooEarly(&'a EarlyProbe),
     /// The handshake failed because of a certificate that is trusted now.
     TrustChanged,

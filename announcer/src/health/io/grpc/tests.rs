@@ -9,8 +9,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::config::ProbeConfig;
+use crate::config::proxy::ProxyVersion;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
+use crate::health::io::connect::tests::read_header;
 use crate::health::io::tls::tests::{Authority, EACH, text_of};
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 55));
@@ -98,12 +100,20 @@ async fn react(mut stream: impl AsyncRead + AsyncWrite + Unpin, reaction: GrpcRe
 }
 
 async fn server(reaction: GrpcReaction, tls: Option<TlsAcceptor>) -> u16 {
+    server_behind(None, reaction, tls).await
+}
+
+/// A server that needs the header of the PROXY protocol first, if a version is given; returns its port.
+async fn server_behind(proxy: Option<ProxyVersion>, reaction: GrpcReaction, tls: Option<TlsAcceptor>) -> u16 {
     let listener = TcpListener::bind((VIP, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
-            let (stream, from) = listener.accept().await.unwrap();
+            let (mut stream, from) = listener.accept().await.unwrap();
             assert_eq!(from.ip(), VIP, "the probe comes from the VIP");
+            if let Some(version) = proxy {
+                assert_eq!(read_header(&mut stream).await, (version, from, listener.local_addr().unwrap()));
+            }
             match &tls {
                 None => react(stream, reaction).await,
                 Some(tls) => {
@@ -143,6 +153,19 @@ async fn the_state_of_the_server_is_asked() {
         (GrpcReaction::Say(b""), "", LONG_TIMEOUT, "fail: connection closed without an answer"),
     ] {
         assert_eq!(probe(server(reaction, None).await, timeout, "http", lines).await, want);
+    }
+}
+
+#[tokio::test]
+async fn the_header_of_the_proxy_protocol_comes_first() {
+    let certificate = Authority::new().sign(&["www.example.com"], (1, 90));
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        for (scheme, tls) in [("http", None), ("https", Some(certificate.acceptor(&["h2"], EACH)))] {
+            let port = server_behind(Some(version), GrpcReaction::State(1), tls).await;
+            let lines = format!("send_proxy = \"{version}\"\nverify = \"off\"");
+            let lines = if scheme == "http" { lines.replace("verify = \"off\"", "") } else { lines };
+            assert_eq!(probe(port, LONG_TIMEOUT, scheme, &lines).await, "pass: SERVING");
+        }
     }
 }
 

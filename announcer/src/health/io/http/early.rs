@@ -3,7 +3,7 @@
 //! Touches the network. hyper accepts no answer on a connection on which it has not sent a request yet, and reqwest has no setting
 //! for this. So the result depended on whether the answer or the request came first. The request to such a server is therefore
 //! repeated over our own connection, which passes the answer to hyper only after the request was sent. The first connection has
-//! sent nothing. See docs/decisions/0014.
+//! sent nothing. See docs/decisions/0014. With `send_proxy`, each request is sent over our own connection.
 
 use std::io;
 use std::pin::Pin;
@@ -59,14 +59,13 @@ impl EarlyProbe {
         request: Request,
         waiting: &mut TimeoutPhase,
     ) -> Result<(Response, Option<Warning>), ProbeError> {
-        *waiting = TimeoutPhase::Connection;
-        let tcp = connect(&self.endpoint).await?;
         let Some(handshake) = &self.handshake else {
+            *waiting = TimeoutPhase::Connection;
+            let tcp = connect(&self.endpoint).await?;
             *waiting = TimeoutPhase::Answer;
             return Ok((send(tcp, request).await?, None));
         };
-        *waiting = TimeoutPhase::Handshake;
-        let shaken = handshake.shake(tcp).await.map_err(|broken| broken.trouble)?;
+        let shaken = handshake.open(&self.endpoint, waiting).await?;
         *waiting = TimeoutPhase::Answer;
         Ok((send(shaken.stream, request).await?, shaken.warning))
     }

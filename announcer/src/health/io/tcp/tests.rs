@@ -57,7 +57,7 @@ impl TcpServer {
         });
         let expect = expect.map(pattern);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(vip), to, host: None },
+            endpoint: Endpoint { from: Some(vip), to, host: None, proxy: None },
             send: send.into(),
             expect,
             timeout: TIMEOUT,
@@ -165,7 +165,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(4)), to, host: None },
+        endpoint: Endpoint { from: Some(vip(4)), to, host: None, proxy: None },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -181,7 +181,7 @@ async fn a_full_queue_gives_no_connection() {
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(5)), to, host: None },
+        endpoint: Endpoint { from: Some(vip(5)), to, host: None, proxy: None },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -195,7 +195,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(missing), to, host: None },
+            endpoint: Endpoint { from: Some(missing), to, host: None, proxy: None },
             send: String::new(),
             expect: None,
             timeout: TIMEOUT,

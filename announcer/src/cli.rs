@@ -40,6 +40,7 @@ use self::status::StatusArguments;
 use self::takeover_check::TakeoverCheckArguments;
 use self::upgrade::UpgradeArguments;
 use self::validate::ValidateArguments;
+use crate::config::kind::certificate::CheckFiles;
 use crate::control::api::{ApiError, ErrorCode, Notes, Numbered, Request, Response};
 use crate::control::io::client::{self, ClientError};
 use crate::control::status::summary::MonitoringResult;
@@ -237,9 +238,9 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
     }
 }
 
-/// The problem with a `ca_file`, also if this process cannot read it.
-fn any_ca_file(file: &Path) -> Result<(), String> {
-    trust::check(file).map_err(|finding| finding.to_string())
+/// The problem with the files of a check, also if this process cannot read them.
+fn any_check_files(files: &CheckFiles) -> Result<(), String> {
+    trust::check(files).map_err(|finding| finding.to_string())
 }
 
 /// The columns of the terminal; `None`: standard output is none, and lines are never cut.

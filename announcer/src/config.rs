@@ -69,13 +69,13 @@ mod written;
 pub(crate) mod tests;
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use dsr_setup::encoding::EncodingFault;
 use toml::de::DeTable;
 
 use document::Substituted;
 use error::Fault;
+use kind::certificate::CheckFiles;
 use sources::{Source, Sources};
 
 pub use bfd::BfdConfig;
@@ -108,15 +108,15 @@ pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
     parse_sources(&Sources::one(name, text), |_| Ok(()))
 }
 
-/// Reads a whole configuration. It also calls `look` for each file that a check cannot do without: the `ca_file` of a check with
-/// `verify = "require"`. `look` returns the problem with the file.
+/// Reads a whole configuration. It also calls `look` for the files that a check cannot do without: the `ca_file` of a check with
+/// `verify = "require"`, and our own certificate. `look` returns the problem with the files.
 ///
 /// # Errors
 ///
 /// All mistakes in the configuration and in such files at once, in the order of the files.
 pub fn parse_sources(
     sources: &Sources,
-    look: impl Fn(&Path) -> Result<(), String>,
+    look: impl Fn(&CheckFiles) -> Result<(), String>,
 ) -> Result<Config, ConfigErrors> {
     let mut faults = Vec::new();
     let readable: Vec<Cow<'_, str>> = sources.iter().map(|source| readable(source, &mut faults)).collect();

@@ -1,5 +1,5 @@
-//! Runs `announcer check` against real servers: Unbound and chrony from Debian. Each test runs in its own network namespace. A server that is not
-//! installed is skipped.
+//! Runs `announcer check` against real servers: Unbound, chrony, nginx and HAProxy from Debian. Each test runs in its own network
+//! namespace. A server that is not installed is skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
@@ -76,8 +76,7 @@ fn the_kernel_is_pinged_if_it_permits_it() {
     in_new_netns(|folder| {
         ip("address add 192.0.2.53/32 dev lo");
         let range = |text: &str| std::fs::write("/proc/sys/net/ipv4/ping_group_range", text).unwrap();
-        let denied =
-            "this host does not let announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`";
+        let denied = "this host does not let announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`";
         range("1 0"); // the kernel's default: no group
         all_are(folder, "192.0.2.53", &[("icmp = 56", denied), ("icmp = 56\ntarget = \"::1\"", denied)]);
         range("0 0");
@@ -217,5 +216,126 @@ fn unbound_is_asked_by_udp_tcp_and_tls() {
             (&tls, "no TLS within 400 ms"),
         ];
         all_are(folder, "192.0.2.53", hung);
+    });
+}
+
+const NGINX: &str = "daemon off;
+master_process off;
+user root;
+pid FOLDER/pid;
+error_log stderr crit;
+events {}
+http {
+  access_log off;
+  server {
+    listen 192.0.2.53:443 ssl;
+    listen 192.0.2.53:444 ssl proxy_protocol;
+    ssl_certificate FOLDER/cert.pem;
+    ssl_certificate_key FOLDER/key.pem;
+    ssl_client_certificate FOLDER/ca.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_verify_client on;
+    location = / { return 200 \"$ssl_client_verify $proxy_protocol_addr\\n\"; }
+  }
+}
+";
+
+const HAPROXY: &str = "defaults
+  mode http
+  timeout client 5s
+  timeout connect 5s
+  timeout server 5s
+frontend www
+  bind 192.0.2.53:443 ssl crt FOLDER/both.pem ca-file FOLDER/ca.pem verify required
+  bind 192.0.2.53:444 accept-proxy ssl crt FOLDER/both.pem ca-file FOLDER/ca.pem verify required
+  http-request return status 200 content-type text/plain lf-string \"SUCCESS %[src]\\n\"
+";
+
+/// An authority, a server's certificate, a client's certificate of that authority, and one of another authority, as files.
+fn write_certificates(folder: &Path) {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let issuer = |name: &str| {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
+    };
+    let (ours, theirs) = (issuer("ours"), issuer("theirs"));
+    write("ca.pem", &ours.pem());
+    for (name, issuer) in [("client", &ours), ("other", &theirs)] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["announcer".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        write(&format!("{name}.pem"), &certificate.pem());
+        write(&format!("{name}.key"), &key.serialize_pem());
+    }
+    let server = rcgen::generate_simple_self_signed(["www.example.com".to_owned()]).unwrap();
+    let (certificate, key) = (server.cert.pem(), server.signing_key.serialize_pem());
+    write("cert.pem", &certificate);
+    write("key.pem", &key);
+    write("both.pem", &(certificate + &key));
+}
+
+#[test]
+fn web_servers_require_a_client_certificate() {
+    in_new_netns(|folder| {
+        ip("address add 192.0.2.53/32 dev lo");
+        write_certificates(folder);
+        let path = folder.to_str().unwrap();
+        let client = |name: &str| {
+            format!(
+                "client_certificate = \"{path}/{name}.pem\"\nclient_key = \"{path}/{name}.key\"\nverify = \"off\""
+            )
+        };
+        let (ours, other, none) = (client("client"), client("other"), "verify = \"off\"".to_owned());
+        let wrong_key = ours.replace("client.key", "other.key");
+        let unfit = format!(
+            "the client certificate cannot be used: the key in `{path}/other.key` does not belong to the first certificate in \
+             `{path}/client.pem`"
+        );
+        let (requires, refuses) =
+            ("the server requires a client certificate", "the server does not accept the client certificate");
+        let unknown = "TLS failed: the server sent the alert unknown_ca: it does not trust the issuer of the client certificate, or \
+                       an intermediate certificate is missing in `client_certificate`";
+        let https =
+            |lines: &str| format!("http = \"https://www.example.com/\"\nexpect_body = \"^SUCCESS\"\n{lines}");
+        let tls = |lines: &str| format!("tls = \"www.example.com\"\n{lines}");
+        let proxied = |lines: &str| {
+            format!("http = \"https://www.example.com:444/\"\nexpect_body = \"SUCCESS 192.0.2.53$\"\n{lines}")
+                .replace('$', "\\\\s")
+        };
+        for (program, text, words) in [("nginx", NGINX, vec!["-c"]), ("haproxy", HAPROXY, vec!["-db", "-f"])]
+        {
+            let config = folder.join("server.conf");
+            std::fs::write(&config, text.replace("FOLDER", path)).unwrap();
+            let words: Vec<&str> = words.into_iter().chain([config.to_str().unwrap()]).collect();
+            let Some(_server) = Server::start(program, &words) else { continue };
+            assert_until(PATIENCE, "it listens", || {
+                ["192.0.2.53:443", "192.0.2.53:444"].iter().all(|to| std::net::TcpStream::connect(to).is_ok())
+            });
+            // nginx refuses by HTTP, after the handshake.
+            let is_nginx = program == "nginx";
+            let in_handshake = |alert: &'static str| if is_nginx { "TLS 1.3" } else { alert };
+            let v2 = format!("{ours}\nsend_proxy = \"v2\"");
+            let wanted: &[(&str, &str)] = &[
+                (&https(&ours), "HTTP 200"),
+                (&https(&none), requires),
+                (&https(&other), if is_nginx { refuses } else { unknown }),
+                (&https(&wrong_key), &unfit),
+                (&tls(&ours), "TLS 1.3"),
+                (&tls(&none), in_handshake(requires)),
+                (&tls(&other), in_handshake(unknown)),
+                (&tls(&wrong_key), &unfit),
+                (&proxied(&v2), "HTTP 200"),
+                (&proxied(&v2.replace("v2", "v1")), "HTTP 200"),
+            ];
+            all_are(folder, "192.0.2.53", wanted);
+            let unproxied = seen(folder, &["192.0.2.53"], &[proxied(&ours)]).remove(0);
+            assert!(unproxied.starts_with("192.0.2.53  c0  connection "), "without the header: {unproxied}");
+            all_are(folder, "192.0.2.53", &[(&https(&wrong_key), &unfit)]);
+        }
+        let validated = command(folder, &["validate"]).arg(folder.join("announcer.toml")).output().unwrap();
+        let said = String::from_utf8(validated.stderr).unwrap();
+        assert!(!validated.status.success() && said.contains(&unfit), "{said}");
     });
 }

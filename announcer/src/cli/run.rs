@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use tracing::warn;
 
-use super::{CommandError, any_ca_file};
+use super::{CommandError, any_check_files};
 use crate::config::{self, ConfigErrors};
 use crate::daemon::{self, AppliedConfig, Found, Options};
 use crate::fallback;
@@ -73,13 +73,13 @@ fn run(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(
     log::io::log_panics();
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.
-    for error in text.parse_looking(any_ca_file).err().iter().flat_map(ConfigErrors::iter) {
+    for error in text.parse_looking(any_check_files).err().iter().flat_map(ConfigErrors::iter) {
         warn!(
             config = error.file,
             line = error.line,
             error = error.message,
             help = error.help,
-            "certificates cannot be verified, the check fails"
+            "a file that a check needs cannot be used"
         );
     }
     for file in instead.iter().flat_map(|(errors, _)| &errors.unreadable) {

@@ -6,14 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{CommandError, any_ca_file, counts, json, usage};
+use super::{CommandError, any_check_files, counts, json, usage};
 use crate::bgp::io::password::{self, PasswordFinding};
 use crate::chain::io::key;
 use crate::config::io::ConfigText;
+use crate::config::kind::certificate::CheckFiles;
 use crate::config::{self, ConfigError, ConfigErrors, LONGEST_LEAVE};
 use crate::drain;
 use crate::files::io as files;
-use crate::health::io::trust;
+use crate::health::io::finding::CheckFilesFinding;
+use crate::health::io::{identity, trust};
 
 #[derive(Debug, Args)]
 pub(super) struct ValidateArguments {
@@ -58,7 +60,7 @@ struct Mistake {
 pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
     let ValidateArguments { file, effective, json: is_json } = arguments;
     let text = ConfigText::read(file).map_err(usage)?;
-    let config = match text.parse_looking(useless_ca_file) {
+    let config = match text.parse_looking(useless_files) {
         Ok(config) => config,
         Err(errors) if *is_json => {
             let mistakes = errors.iter().map(|error| Mistake {
@@ -74,7 +76,7 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
             return Err(usage(format_args!("{errors}\n\n{}: {count}", file.display())));
         }
     };
-    let unseen = text.parse_looking(any_ca_file).err();
+    let unseen = text.parse_looking(any_check_files).err();
     let place = |error: &ConfigError<'_>| match error.file == text.sources().main_name() {
         true => format!("line {}", error.line),
         false => format!("`{}` line {}", error.file, error.line),
@@ -82,7 +84,7 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
     let unseen = unseen
         .iter()
         .flat_map(ConfigErrors::iter)
-        .map(|unseen| format!("{}: {}; its certificates were not checked", place(&unseen), unseen.message));
+        .map(|unseen| format!("{}: {}; the file was not checked", place(&unseen), unseen.message));
     let mut warnings: Vec<String> = unseen.collect();
     let wrong = check_keys(&config, &mut warnings);
     if wrong.is_empty() {
@@ -156,11 +158,11 @@ fn refused(file: &Path, text: &ConfigText, errors: Vec<Mistake>, warnings: Vec<S
     CommandError::Printed(2)
 }
 
-/// The problem with a `ca_file`, if it does not depend on the user who reads the file.
-fn useless_ca_file(file: &Path) -> Result<(), String> {
-    match trust::check(file) {
-        Err(finding @ trust::CaFileFinding::Wrong(_)) => Err(finding.to_string()),
-        Err(trust::CaFileFinding::Unseen(_)) | Ok(()) => Ok(()),
+/// The problem with the files of a check, if it does not depend on the user who reads them.
+fn useless_files(files: &CheckFiles) -> Result<(), String> {
+    match trust::check(files) {
+        Err(finding @ CheckFilesFinding::Wrong(_)) => Err(finding.to_string()),
+        Err(CheckFilesFinding::Unseen(_)) | Ok(()) => Ok(()),
     }
 }
 
@@ -176,6 +178,14 @@ fn check_keys(config: &config::Config, warnings: &mut Vec<String>) -> Vec<String
             Err(unseen @ PasswordFinding::Unseen(_)) => {
                 warnings.push(format!("peer `{}`: {unseen}", peer.name));
             }
+        }
+    }
+    for service in &config.services {
+        for check in &service.checks {
+            let open = check.probe.client_files().and_then(|files| identity::open_to_others(&files.key));
+            warnings.extend(
+                open.map(|what| format!("service `{}`, check `{}`: {what}", service.name, check.name)),
+            );
         }
     }
     if let Some(chain) = &config.chain {

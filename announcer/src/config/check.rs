@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use toml::{Spanned, Value as Toml};
 use super::endpoint::{self, Endpoint, TargetAddress};
 use super::error::{Fault, unique};
 use super::keys::Section;
+use super::kind::certificate::LookAtFiles;
 use super::kind::{self, ProbeConfig};
 use super::reader::{PresentKeys, Table};
 use super::table::table;
@@ -337,11 +337,7 @@ pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
 }
 
 /// Checks the files without which a check always fails.
-pub(super) fn look(
-    Checks(checks): &Checks,
-    look: &dyn Fn(&Path) -> Result<(), String>,
-    faults: &mut Vec<Fault>,
-) {
+pub(super) fn look(Checks(checks): &Checks, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
     let kinds = checks.iter().flat_map(|check| &check.kinds);
     kinds.for_each(|kind| kind.look(look, faults));
 }

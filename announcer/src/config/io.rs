@@ -1,6 +1,6 @@
 //! Reads the configuration's files, for a command and for a running daemon.
 //!
-//! Touches the main file, the folder `conf.d` beside it with its files, and the `ca_file`s that it names, only through [`files::io`](crate::files::io).
+//! Touches the main file, the folder `conf.d` beside it with its files, and the files of certificates that it names, only through [`files::io`](crate::files::io).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::kind::certificate::CheckFiles;
 use super::sources::{Sources, Variable, files_of_folder, folder_of};
 use super::warnings::{FileState, of_files};
 use super::{Config, ConfigDigest, ConfigErrors, canonical, parse_sources};
@@ -221,7 +222,10 @@ impl ConfigText {
     ///
     /// # Errors
     /// All mistakes in the configuration and in these files.
-    pub fn parse_looking(&self, look: impl Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigErrors> {
+    pub fn parse_looking(
+        &self,
+        look: impl Fn(&CheckFiles) -> Result<(), String>,
+    ) -> Result<Config, ConfigErrors> {
         parse_sources(&self.sources, look)
     }
 
@@ -241,14 +245,15 @@ pub struct LoadedText {
     pub digest: ConfigDigest,
 }
 
-/// Reads a configuration for a running daemon, with its text. `look` returns the problem with a `ca_file`; it may block.
+/// Reads a configuration for a running daemon, with its text. `look` returns the problem with the files of a
+/// check; it may block.
 ///
 /// # Errors
 /// As [`ConfigText::read`] and [`ConfigText::parse_looking`]; each file has its own time limit.
 pub async fn load(
     files: &Files,
     path: &Path,
-    look: impl Fn(&Path) -> Result<(), String> + Clone + Send + 'static,
+    look: impl Fn(&CheckFiles) -> Result<(), String> + Clone + Send + 'static,
 ) -> Result<(Config, LoadedText), ReadError> {
     let name = path.display().to_string();
     let unreadable = |error| UnreadableFile { name: name.clone(), error };
@@ -256,28 +261,28 @@ pub async fn load(
     let digest = text.digest();
     let (text, named) = off_thread(move || {
         let named = RefCell::new(BTreeSet::new());
-        let parsed = text.parse_looking(|file| {
-            named.borrow_mut().insert(file.to_owned());
+        let parsed = text.parse_looking(|files| {
+            named.borrow_mut().insert(files.clone());
             Ok(())
         });
         (text, parsed.map(|_| named.into_inner()))
     })
     .await
     .map_err(unreadable)?;
-    let mut findings: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for file in named? {
-        let look = look.clone();
-        match files.run(&file, move |file| Ok(look(file))).await {
+    let mut findings: BTreeMap<CheckFiles, String> = BTreeMap::new();
+    for needed in named? {
+        let (look, asked) = (look.clone(), needed.clone());
+        match files.run(needed.path(), move |_| Ok(look(&asked))).await {
             Ok(Ok(())) => {}
-            Ok(Err(finding)) => drop(findings.insert(file, finding)),
+            Ok(Err(finding)) => drop(findings.insert(needed, finding)),
             Err(error) => {
-                let finding = format!("cannot read `{}`: {error}", file.display());
-                findings.insert(file, finding);
+                let finding = format!("cannot read `{}`: {error}", needed.path().display());
+                findings.insert(needed, finding);
             }
         }
     }
     let parsed = off_thread(move || {
-        let look = |file: &Path| findings.get(file).map_or(Ok(()), |finding| Err(finding.clone()));
+        let look = |needed: &CheckFiles| findings.get(needed).map_or(Ok(()), |finding| Err(finding.clone()));
         text.parse_looking(look).map(|config| {
             let text = Arc::from(text.as_one_file(&config));
             (config, LoadedText { text, digest })

@@ -25,7 +25,6 @@ pub mod tls;
 pub mod udp;
 
 use std::fmt;
-use std::path::Path;
 
 use url::Host;
 
@@ -34,7 +33,7 @@ use super::keys::Key;
 use super::proxy::{self, ProxyVersion};
 use super::reader::{PresentKeys, Table};
 use super::writer::TomlWriter;
-use certificate::{Date, Flaw};
+use certificate::{ClientFiles, Date, Flaw, LookAtFiles};
 use interface::{FailureWord, ProbeKind, Word};
 
 pub use interface::{FirstOctets, ProbeContext};
@@ -75,6 +74,11 @@ macro_rules! kinds {
             /// The header of the PROXY protocol with which its connections begin.
             pub fn send_proxy(&self) -> Option<ProxyVersion> {
                 match self { $( ProbeConfig::$Kind(probe) => probe.send_proxy(), )* }
+            }
+
+            /// The files of our own certificate; `None`: servers get none.
+            pub fn client_files(&self) -> Option<ClientFiles> {
+                match self { $( ProbeConfig::$Kind(probe) => probe.client_files(), )* }
             }
 
             /// The first octets that a server receives.
@@ -155,7 +159,7 @@ macro_rules! kinds {
             }
 
             /// Checks the files without which a probe always fails.
-            pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+            pub(super) fn look(&self, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
                 match self { $( Written::$Kind(written) => $module::$Config::look(written, look, faults), )* }
             }
 

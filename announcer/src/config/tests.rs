@@ -106,6 +106,8 @@ fn a_good_file_is_read_as_it_says() {
             verify: Verify::Warn,
             ca_file: None,
             expires_within: Duration::from_secs(14 * 86_400),
+            client_certificate: None,
+            client_key: None,
         },
         proxy: proxy::ProxyConfig { send_proxy: None },
     });
@@ -349,14 +351,16 @@ fn a_file_is_looked_at_where_its_check_can_only_fail_without_it() {
         (tls, format!("verify = \"require\"\n{ca}"), vec![(23, 11)]),
         (https, format!("verify = \"warn\"\n{ca}"), vec![]),
         (tls, ca.to_owned(), vec![]),
+        (https, "client_certificate = \"/c\"\nclient_key = \"/k\"".to_owned(), vec![(22, 22)]),
         (tls, "verify = \"require\"".to_owned(), vec![]),
         (http, String::new(), vec![]),
         // These keys are wrong with `http://`, so the file does not matter.
         (http, format!("verify = \"require\"\n{ca}"), vec![(22, 1), (23, 1)]),
     ] {
         let text = GOOD.replace("http = \"http://www.example.com/healthz\"", &format!("{kind}\n{keys}"));
-        let found =
-            parse_sources(&Sources::one("x", &text), |file| Err(format!("`{}` is empty", file.display())));
+        let found = parse_sources(&Sources::one("x", &text), |file| {
+            Err(format!("`{}` is empty", file.path().display()))
+        });
         let found = found.map_or_else(
             |errors| errors.iter().map(|error| (error.line, error.column)).collect(),
             |_| Vec::new(),

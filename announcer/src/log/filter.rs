@@ -64,6 +64,7 @@ const MODULES: &[&str] = &[
     "drain::io::folder",
     "fallback::io",
     "files::io",
+    "health::io::identity",
     "health::io::listener",
     "health::io::trust",
     "hook::io",

@@ -1,4 +1,5 @@
-//! How the certificate of a server is verified: the keys that the kinds with TLS share, and the flaws of a certificate.
+//! How the certificate of a server is verified, and our own certificate: the keys that the kinds with TLS share, and the flaws of a
+//! certificate.
 //!
 //! Pure. The words of the results are in [`super::handshake`].
 
@@ -19,7 +20,7 @@ mod flaw;
 pub use flaw::{Date, Flaw};
 
 table! {
-    /// How the certificate of a server is verified.
+    /// How the certificate of a server is verified, and which one it gets.
     pub struct CertificateConfig as Written {
         /// The effect of a wrong certificate.
         verify: one Verify, default "\"warn\"", verify,
@@ -30,8 +31,53 @@ table! {
         /// A certificate that ends within this time is warned about, whatever `verify` is; zero: never.
         expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
             "TLS: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
+        /// The file of our own certificate; `None`: we have none. It is there if and only if `client_key` is.
+        client_certificate: one PathBuf, optional "\"/etc/announcer/client.pem\"", path,
+            "TLS: the file of announcer's own certificate, for servers that require one of their clients: in PEM, followed by its intermediate certificates; needs `client_key`. A file that cannot be used is logged at the start and stops a reload";
+        /// The file of its private key.
+        client_key: one PathBuf, optional "\"/etc/announcer/client.key\"", path,
+            "TLS: the file of the private key of `client_certificate`, in PEM without a passphrase; others should not be able to read it";
     }
 }
+
+impl CertificateConfig {
+    /// The files of our own certificate; `None`: we have none.
+    pub fn client_files(&self) -> Option<ClientFiles> {
+        let (certificate, key) = (self.client_certificate.clone()?, self.client_key.clone()?);
+        Some(ClientFiles { certificate, key })
+    }
+}
+
+/// The files of our own certificate, for servers that require one of their clients.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientFiles {
+    /// The certificate, and the intermediate ones.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Files that a check needs, beside the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckFiles {
+    /// The trusted certificates, of a check with `verify = "require"`.
+    CaFile(PathBuf),
+    /// Our own certificate and its key.
+    Client(ClientFiles),
+}
+
+impl CheckFiles {
+    /// One of the files.
+    pub fn path(&self) -> &Path {
+        match self {
+            CheckFiles::CaFile(file) => file,
+            CheckFiles::Client(files) => &files.key,
+        }
+    }
+}
+
+/// Returns the problem with the files of a check.
+pub type LookAtFiles<'a> = &'a dyn Fn(&CheckFiles) -> Result<(), String>;
 
 /// `verify`: the effect of a certificate whose chain, name or dates are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +137,22 @@ impl Written {
         }
     }
 
-    /// Records an error for keys that contradict each other.
-    pub(super) fn judge(&self, faults: &mut Vec<Fault>) {
+    /// Records an error for keys that contradict each other, and for a key that is missing.
+    pub(super) fn judge(&self, present: &PresentKeys, faults: &mut Vec<Fault>) {
+        let (certificate, key) = (&self.client_certificate, &self.client_key);
+        match (certificate, key) {
+            (Some(certificate), None) if !present.has("client_key") => {
+                let message = "`client_certificate` needs `client_key`, the file of its private key";
+                let help = "add a line such as `client_key = \"/etc/announcer/client.key\"`";
+                faults.push(Fault::new(certificate.span(), message, help).absence());
+            }
+            (None, Some(key)) if !present.has("client_certificate") => {
+                let message = "`client_key` needs `client_certificate`, the file of its certificate";
+                let help = "add a line such as `client_certificate = \"/etc/announcer/client.pem\"`";
+                faults.push(Fault::new(key.span(), message, help).absence());
+            }
+            (Some(_) | None, _) => {}
+        }
         let off = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Off);
         if let (Some(off), Some(ca_file)) = (off, &self.ca_file) {
             let help = "write `verify = \"warn\"` or `\"require\"`, or leave it out";
@@ -102,11 +162,21 @@ impl Written {
         }
     }
 
-    /// Checks the `ca_file`, if the check always fails without it.
-    pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+    /// Checks the `ca_file`, if the check always fails without it, and the files of our own certificate.
+    pub(super) fn look(&self, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
+        if let (Some(certificate), Some(key)) = (&self.client_certificate, &self.client_key) {
+            let files =
+                ClientFiles { certificate: certificate.get_ref().clone(), key: key.get_ref().clone() };
+            if let Err(why) = look(&CheckFiles::Client(files)) {
+                let message = format!("the client certificate cannot be used: {why}");
+                let help = "write the paths of a certificate and of its key, both in PEM";
+                let fault = Fault::new(certificate.span(), message, help);
+                faults.push(fault.beside(key.span(), "its key"));
+            }
+        }
         let require = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Require);
         let (Some(require), Some(ca_file)) = (require, &self.ca_file) else { return };
-        if let Err(why) = look(ca_file.get_ref()) {
+        if let Err(why) = look(&CheckFiles::CaFile(ca_file.get_ref().clone())) {
             let message = format!("there are no trusted certificates: {why}");
             let help = "write the path of a file with certificates in PEM, or `verify = \"warn\"`";
             let fault = Fault::new(ca_file.span(), message, help);

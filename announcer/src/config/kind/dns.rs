@@ -4,7 +4,6 @@
 //! `health/dns.rs`, and its probe is `health/io/dns.rs`.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use url::Host;
 
@@ -15,7 +14,7 @@ use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{port, string};
 use super::super::writer::TomlWriter;
-use super::certificate::{self, CertificateConfig};
+use super::certificate::{self, CertificateConfig, ClientFiles, LookAtFiles};
 use super::interface::{FirstOctets, ProbeKind};
 use value::{dns_name, rcode, record_type, server_name, transport};
 
@@ -85,6 +84,10 @@ impl ProbeKind for DnsConfig {
         self.server_name.clone()
     }
 
+    fn client_files(&self) -> Option<ClientFiles> {
+        self.certificate()?.client_files()
+    }
+
     fn first_octets(&self) -> FirstOctets {
         match self.transport {
             DnsTransport::Tls => FirstOctets::Tls,
@@ -111,7 +114,7 @@ impl ProbeKind for DnsConfig {
     }
 
     fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
-        written.certificate.judge(faults);
+        written.certificate.judge(present, faults);
         if let Some(transport) = without_tls(written) {
             let keys = certificate::Written::KEYS.iter().map(|key| key.name).chain(["tls_name"]);
             for (key, place) in keys.filter_map(|key| Some((key, present.place(key)?))) {
@@ -123,7 +126,7 @@ impl ProbeKind for DnsConfig {
         answers(written, present, faults);
     }
 
-    fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+    fn look(written: &Written, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
         if without_tls(written).is_none() {
             written.certificate.look(look, faults);
         }

@@ -3,7 +3,6 @@
 //! Pure. The messages are in `health/grpc.rs`, and its probe is `health/io/grpc.rs`.
 
 use std::fmt;
-use std::path::Path;
 
 use toml::Value as Toml;
 use url::{Host, Url};
@@ -16,7 +15,7 @@ use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, host_name, string, text, wrong};
 use super::super::writer::{self, ToToml, TomlWriter};
-use super::certificate::{self, CertificateConfig};
+use super::certificate::{self, CertificateConfig, ClientFiles, LookAtFiles};
 use super::interface::{FailureWord, FirstOctets, ProbeKind, Word};
 use crate::model::text::PrintableText;
 
@@ -117,6 +116,10 @@ impl ProbeKind for GrpcConfig {
         self.proxy.send_proxy
     }
 
+    fn client_files(&self) -> Option<ClientFiles> {
+        self.certificate()?.client_files()
+    }
+
     fn first_octets(&self) -> FirstOctets {
         if self.server.tls { FirstOctets::HttpOverTls } else { FirstOctets::PlainHttp }
     }
@@ -138,13 +141,13 @@ impl ProbeKind for GrpcConfig {
     }
 
     fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
-        written.certificate.judge(faults);
+        written.certificate.judge(present, faults);
         let Some(at) = present.place("grpc").filter(|_| plain(written)) else { return };
         let help = "write `https://`; without TLS there is no certificate";
         certificate::without_tls(present, &at, "the server", help, faults);
     }
 
-    fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+    fn look(written: &Written, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
         if !plain(written) {
             written.certificate.look(look, faults);
         }

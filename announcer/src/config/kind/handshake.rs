@@ -19,8 +19,12 @@ pub enum Failure {
     NoServerName(PrintableText),
     /// The server chose none of the protocols that were offered by ALPN.
     NoProtocol,
-    /// The server requires a certificate of the client, and we have none.
+    /// The server requires a certificate of the client, and got none.
     WantsCertificate,
+    /// The server got our certificate, and does not accept it.
+    RefusesCertificate,
+    /// The server asked for our certificate, which cannot be used; with the reason.
+    NoClientCertificate(PrintableText),
     /// The certificate, by `verify = "require"`.
     Certificate(Flaw),
 }
@@ -33,6 +37,10 @@ impl Word for Failure {
             Failure::NoServerName(PrintableText::new("_.example.com")),
             Failure::NoProtocol,
             Failure::WantsCertificate,
+            Failure::RefusesCertificate,
+            Failure::NoClientCertificate(PrintableText::new(
+                "`/etc/announcer/client.pem` has no certificate",
+            )),
             Failure::Certificate(Flaw::Untrusted),
         ]
     }
@@ -41,7 +49,8 @@ impl Word for Failure {
         match self {
             Failure::Certificate(flaw) => Some((Some(flaw), flaw.ended())),
             Failure::NotTls | Failure::Tls(_) | Failure::NoServerName(_) => None,
-            Failure::NoProtocol | Failure::WantsCertificate => None,
+            Failure::NoProtocol | Failure::WantsCertificate | Failure::RefusesCertificate => None,
+            Failure::NoClientCertificate(_) => None,
         }
     }
 }
@@ -53,15 +62,17 @@ impl FailureWord for Failure {
             Failure::Tls(_) | Failure::NoServerName(_) => "tls",
             Failure::NoProtocol => "no_protocol",
             Failure::WantsCertificate => "wants_certificate",
+            Failure::RefusesCertificate => "refuses_certificate",
+            Failure::NoClientCertificate(_) => "no_client_certificate",
             Failure::Certificate(_) => "certificate",
         }
     }
 
     fn is_timed(&self) -> bool {
         match self {
-            Failure::Certificate(_) | Failure::Tls(_) => false,
+            Failure::Certificate(_) | Failure::Tls(_) | Failure::NoClientCertificate(_) => false,
             Failure::NotTls | Failure::NoServerName(_) => true,
-            Failure::NoProtocol | Failure::WantsCertificate => true,
+            Failure::NoProtocol | Failure::WantsCertificate | Failure::RefusesCertificate => true,
         }
     }
 
@@ -76,9 +87,13 @@ impl FailureWord for Failure {
                 }
             },
             Failure::WantsCertificate => {
-                "announcer has no client certificate: check another site or port of the server, where clients need none"
+                "write `client_certificate` and `client_key`, or check another site or port of the server, where clients need none"
             }
-            Failure::Tls(_) | Failure::NoServerName(_) => return None,
+            Failure::RefusesCertificate => {
+                "compare the certificate with what the server trusts: `openssl x509 -noout -issuer -enddate -in FILE` prints its issuer and \
+                 its end, and the server's log may say more"
+            }
+            Failure::Tls(_) | Failure::NoServerName(_) | Failure::NoClientCertificate(_) => return None,
             Failure::NoProtocol | Failure::Certificate(_) => return None,
         };
         Some(hint.into())
@@ -93,6 +108,8 @@ impl fmt::Display for Failure {
             Failure::NoServerName(name) => write!(f, "a certificate cannot have the name `{name}`"),
             Failure::NoProtocol => f.write_str("the server chose none of the offered protocols"),
             Failure::WantsCertificate => f.write_str("the server requires a client certificate"),
+            Failure::RefusesCertificate => f.write_str("the server does not accept the client certificate"),
+            Failure::NoClientCertificate(why) => write!(f, "the client certificate cannot be used: {why}"),
             Failure::Certificate(flaw) => flaw.fmt(f),
         }
     }
@@ -105,19 +122,23 @@ pub enum Warning {
     Certificate(Flaw),
     /// It ends within `cert_expires_within`, or has ended.
     Expires(Date),
+    /// Our own certificate, which the server got, ends within `cert_expires_within`, or has ended.
+    ClientExpires(Date),
 }
 
 impl Word for Warning {
     fn examples() -> Vec<Self> {
-        let expires = Warning::Expires(Date::of_unix(1_900_000_000));
-        Flaw::examples().into_iter().map(Warning::Certificate).chain([expires]).collect()
+        let date = Date::of_unix(1_900_000_000);
+        let ends = [Warning::ClientExpires(date), Warning::Expires(date)];
+        Flaw::examples().into_iter().map(Warning::Certificate).chain(ends).collect()
     }
 
     fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
-        Some(match self {
-            Warning::Certificate(flaw) => (Some(flaw), flaw.ended()),
-            Warning::Expires(date) => (None, Some(*date)),
-        })
+        match self {
+            Warning::Certificate(flaw) => Some((Some(flaw), flaw.ended())),
+            Warning::Expires(date) => Some((None, Some(*date))),
+            Warning::ClientExpires(_) => None,
+        }
     }
 }
 
@@ -126,6 +147,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::Certificate(flaw) => flaw.fmt(f),
             Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+            Warning::ClientExpires(date) => write!(f, "the client certificate ends on {date}"),
         }
     }
 }
@@ -142,6 +164,12 @@ mod tests {
             ("tls", "a certificate cannot have the name `_.example.com`", true),
             ("no_protocol", "the server chose none of the offered protocols", true),
             ("wants_certificate", "the server requires a client certificate", true),
+            ("refuses_certificate", "the server does not accept the client certificate", true),
+            (
+                "no_client_certificate",
+                "the client certificate cannot be used: `/etc/announcer/client.pem` has no certificate",
+                false,
+            ),
             ("certificate", "the certificate's chain does not end at a trusted certificate", false),
         ];
         let failures = Failure::examples();
@@ -150,7 +178,8 @@ mod tests {
             match failure {
                 // A new variant does not compile before it is here, and then in the examples and above.
                 Failure::NotTls | Failure::Tls(_) | Failure::NoServerName(_) | Failure::NoProtocol => {}
-                Failure::WantsCertificate | Failure::Certificate(_) => {}
+                Failure::WantsCertificate | Failure::RefusesCertificate => {}
+                Failure::NoClientCertificate(_) | Failure::Certificate(_) => {}
             }
             assert_eq!((failure.label(), failure.to_string().as_str(), failure.is_timed()), want);
         }
@@ -165,6 +194,9 @@ mod tests {
             match warning {
                 Warning::Certificate(flaw) => assert_eq!(warning.to_string(), flaw.to_string()),
                 Warning::Expires(_) => {}
+                Warning::ClientExpires(_) => {
+                    assert_eq!(warning.to_string(), "the client certificate ends on 2030-03-17 17:46 UTC");
+                }
             }
         }
     }
@@ -179,6 +211,7 @@ mod tests {
         let flaw = Flaw::NotYetValid(date);
         assert_eq!(Failure::Certificate(flaw.clone()).certificate(), Some((Some(&flaw), None)));
         assert_eq!(Failure::NotTls.certificate(), None);
+        assert_eq!(Warning::ClientExpires(date).certificate(), None, "it is not the server's");
     }
 
     // H9, H20: the failure, and what a person should try.
@@ -188,7 +221,8 @@ mod tests {
         for (asked, failure, want) in [
             (https, Failure::NotTls, "write `http://`"),
             (tls, Failure::NotTls, "check it with `http` or `tcp`"),
-            (https, Failure::WantsCertificate, "announcer has no client certificate"),
+            (https, Failure::WantsCertificate, "write `client_certificate` and `client_key`"),
+            (https, Failure::RefusesCertificate, "openssl x509"),
             (https, Failure::NoProtocol, ""),
         ] {
             let hint = failure.hint(&ProbeContext::of_test(asked)).unwrap_or_default();

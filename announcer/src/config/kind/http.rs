@@ -3,8 +3,6 @@
 //! Pure. Its keys are below, their values in `value.rs`, the words of its results in `result.rs`. Its probe is
 //! `health/io/http.rs`.
 
-use std::path::Path;
-
 use ::http::Method;
 use toml::Spanned;
 use url::Host;
@@ -18,7 +16,7 @@ use super::super::reader::{PresentKeys, Table};
 use super::super::secret::{RequestUrl, SecretText, secret_text};
 use super::super::table::table;
 use super::super::writer::TomlWriter;
-use super::certificate::{self, CertificateConfig};
+use super::certificate::{self, CertificateConfig, ClientFiles, LookAtFiles};
 use super::interface::{FirstOctets, ProbeKind};
 use expect::{expect_header, expect_json};
 use value::{digest, header, max_body, method, statuses, url, version};
@@ -99,6 +97,10 @@ impl ProbeKind for HttpConfig {
         self.proxy.send_proxy
     }
 
+    fn client_files(&self) -> Option<ClientFiles> {
+        self.certificate()?.client_files()
+    }
+
     fn first_octets(&self) -> FirstOctets {
         match self.certificate() {
             Some(_) => FirstOctets::HttpOverTls,
@@ -126,7 +128,7 @@ impl ProbeKind for HttpConfig {
     }
 
     fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
-        written.certificate.judge(faults);
+        written.certificate.judge(present, faults);
         let head = written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD);
         let (body, digest) = (&written.expect_body, &written.expect_digest);
         let json = written.expect_json.as_ref().filter(|all| !all.get_ref().is_empty()).map(Spanned::span);
@@ -146,7 +148,7 @@ impl ProbeKind for HttpConfig {
         certificate::without_tls(present, &at, "the URL", help, faults);
     }
 
-    fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+    fn look(written: &Written, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
         if !plain(written) {
             written.certificate.look(look, faults);
         }

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 
 use url::Host;
 
@@ -13,7 +12,7 @@ use super::super::keys::Key;
 use super::super::proxy::ProxyVersion;
 use super::super::reader::{PresentKeys, Table};
 use super::super::writer::TomlWriter;
-use super::certificate::{Date, Flaw};
+use super::certificate::{ClientFiles, Date, Flaw, LookAtFiles};
 
 /// The first octets that a server receives from a probe. The server could take the probe for another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +58,11 @@ pub(in crate::config) trait ProbeKind {
         None
     }
 
+    /// The files of our own certificate; `None`: servers get none.
+    fn client_files(&self) -> Option<ClientFiles> {
+        None
+    }
+
     /// The first octets that a server receives.
     fn first_octets(&self) -> FirstOctets {
         FirstOctets::Other
@@ -74,8 +78,7 @@ pub(in crate::config) trait ProbeKind {
     fn judge(_written: &Self::Written, _present: &PresentKeys, _faults: &mut Vec<Fault>) {}
 
     /// Checks the files without which a probe always fails.
-    fn look(_written: &Self::Written, _look: &dyn Fn(&Path) -> Result<(), String>, _faults: &mut Vec<Fault>) {
-    }
+    fn look(_written: &Self::Written, _look: LookAtFiles<'_>, _faults: &mut Vec<Fault>) {}
 
     /// Writes the keys of this kind that have a value.
     fn write(written: &Self::Written, out: &mut TomlWriter);

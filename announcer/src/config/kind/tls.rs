@@ -15,7 +15,7 @@ use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, host_name, text, wrong};
 use super::super::writer::{self, ToToml, TomlWriter};
-use super::certificate::{self, CertificateConfig};
+use super::certificate::{self, CertificateConfig, ClientFiles, LookAtFiles};
 use super::interface::{FirstOctets, ProbeKind, Word};
 
 table! {
@@ -76,6 +76,10 @@ impl ProbeKind for TlsConfig {
         self.proxy.send_proxy
     }
 
+    fn client_files(&self) -> Option<ClientFiles> {
+        self.certificate.client_files()
+    }
+
     fn first_octets(&self) -> FirstOctets {
         FirstOctets::Tls
     }
@@ -88,15 +92,11 @@ impl ProbeKind for TlsConfig {
         written.certificate.fit(table);
     }
 
-    fn judge(written: &Written, _present: &PresentKeys, faults: &mut Vec<Fault>) {
-        written.certificate.judge(faults);
+    fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
+        written.certificate.judge(present, faults);
     }
 
-    fn look(
-        written: &Written,
-        look: &dyn Fn(&std::path::Path) -> Result<(), String>,
-        faults: &mut Vec<Fault>,
-    ) {
+    fn look(written: &Written, look: LookAtFiles<'_>, faults: &mut Vec<Fault>) {
         written.certificate.look(look, faults);
     }
 

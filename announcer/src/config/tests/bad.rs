@@ -269,6 +269,18 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("JSON in the answer to a HEAD", &[("rise = 2", "method = \"HEAD\"\nexpect_json = '/a = 1'")]),
     ("a start period that is endless", &[("rise = 2", "start_period = \"2h\"")]),
+    (
+        "a client certificate without its key",
+        &[("http://www", "https://www"), ("rise = 2", "client_certificate = \"/c.pem\"")],
+    ),
+    (
+        "a client key without its certificate",
+        &[("http://www", "https://www"), ("rise = 2", "client_key = \"/c.key\"")],
+    ),
+    (
+        "a client certificate without TLS",
+        &[("rise = 2", "client_certificate = \"/c.pem\"\nclient_key = \"/c.key\"")],
+    ),
     ("a PROXY protocol that is none", &[("rise = 2", "send_proxy = true"), ("med = 100", "")]),
     ("a PROXY protocol of no version", &[("rise = 2", "send_proxy = \"v3\"")]),
     ("a PROXY protocol with HTTP/2", &[("rise = 2", "send_proxy = \"v2\"\nhttp_version = \"2\"")]),

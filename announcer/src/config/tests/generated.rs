@@ -35,11 +35,24 @@ fn millisecond(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Du
 
 prop_compose! {
     fn certificates()(
-        verify in 0u8..3, ca in any::<bool>(), expires_within in second(0..=315_576_000),
+        verify in 0u8..3, ca in any::<bool>(), expires_within in second(0..=315_576_000), client in any::<bool>(),
     ) -> CertificateConfig {
         let verify = [Verify::Warn, Verify::Require, Verify::Off][usize::from(verify)];
         let ca_file = (ca && verify != Verify::Off).then(|| "ca/ü.pem".into());
-        CertificateConfig { verify, ca_file, expires_within }
+        let client_certificate = client.then(|| "client/ü.pem".into());
+        let client_key = client.then(|| "client/ü.key".into());
+        CertificateConfig { verify, ca_file, expires_within, client_certificate, client_key }
+    }
+}
+
+/// The defaults, which a check without TLS has.
+fn unused_certificate() -> CertificateConfig {
+    CertificateConfig {
+        verify: Verify::Warn,
+        ca_file: None,
+        expires_within: Duration::from_secs(14 * 86_400),
+        client_certificate: None,
+        client_key: None,
     }
 }
 
@@ -85,7 +98,7 @@ prop_compose! {
             proxy: ProxyConfig { send_proxy: (version == 1).then_some(ProxyVersion::V2) },
             // Without TLS the certificate has its defaults.
             certificate: if tls { certificate } else {
-                CertificateConfig { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
+                unused_certificate()
             },
         }
     }
@@ -188,11 +201,7 @@ fn a_kind(lines: &str) -> Option<ProbeConfig> {
 fn grpc() -> impl Strategy<Value = GrpcConfig> {
     (any::<bool>(), tls(), option::of("[!-~]{0,9}")).prop_map(|(secure, plain, service)| {
         let server = GrpcServer { tls: secure, host: plain.server.host, port: plain.server.port };
-        let unused = CertificateConfig {
-            verify: Verify::Warn,
-            ca_file: None,
-            expires_within: Duration::from_secs(14 * 86_400),
-        };
+        let unused = unused_certificate();
         GrpcConfig {
             server,
             service,

@@ -22,6 +22,7 @@ use crate::chain::heartbeat::IntentKind;
 use crate::chain::io::{GuardPermit, GuardRequest, permitted, would_be_permitted};
 use crate::config::Config;
 use crate::config::io::{LoadedText, load, off_thread};
+use crate::config::kind::certificate::CheckFiles;
 use crate::control::api::{ErrorCode, Response};
 use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
@@ -126,7 +127,7 @@ impl Reloader {
         let ending = || Response::error(ErrorCode::Ending, "announcer is ending");
         let refused = |text: String| Response::error(ErrorCode::Refused, text);
         let wrong = |text: String| Response::error(ErrorCode::WrongConfiguration, text);
-        let look = |file: &std::path::Path| trust::check(file).map_err(|finding| finding.to_string());
+        let look = |files: &CheckFiles| trust::check(files).map_err(|finding| finding.to_string());
         let (config, text) =
             load(&self.files, &self.file, look).await.map_err(|error| wrong(error.to_string()))?;
         let (config, old) = (Arc::new(config), self.configs.borrow().clone());

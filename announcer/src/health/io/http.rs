@@ -19,7 +19,7 @@ use url::{Host, Position, Url};
 
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess};
-use super::tls::{self, watched};
+use super::tls::{self, HandshakeProgress, watched};
 use super::trust::{Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
@@ -235,11 +235,17 @@ impl PreparedRequest {
             None => false,
         };
         match (answer, &self.early) {
-            (Ok(answer), _) => Ok((answer, seen.warning)),
+            (Ok(answer), _) => Ok((answer, self.warning(seen)?)),
             (Err(_), _) if trust_changed => Err(NoAnswer::TrustChanged),
             (Err(error), Some(early)) if errors::came_too_early(&error) => Err(NoAnswer::TooEarly(early)),
             (Err(error), _) => Err(NoAnswer::Failed(errors::before_answer(&error, &seen))),
         }
+    }
+
+    /// The warning of the handshake of a request that was answered.
+    fn warning(&self, seen: HandshakeProgress) -> Result<Option<Warning>, NoAnswer<'_>> {
+        let Some(judge) = &self.judge else { return Ok(None) };
+        seen.finish(judge).map_err(|failure| NoAnswer::Failed(ProbeError::of(failure)))
     }
 
     fn request(&self) -> Result<Request, ProbeError> {
@@ -415,8 +421,11 @@ async fn not_wanted(answer: Response) -> kind::Failure {
     if OF_TLS.iter().any(|words| complaint.contains(words)) {
         return Failure::WantsTls.into();
     }
-    if OF_CERTIFICATE.iter().any(|words| complaint.contains(words)) {
+    if complaint.contains(NO_CERTIFICATE) {
         return handshake::Failure::WantsCertificate.into();
+    }
+    if complaint.contains(WRONG_CERTIFICATE) {
+        return handshake::Failure::RefusesCertificate.into();
     }
     Failure::Status(status.as_u16()).into()
 }
@@ -425,8 +434,10 @@ async fn not_wanted(answer: Response) -> kind::Failure {
 const OF_TLS: [&str; 4] =
     ["request was sent to https port", "to an ssl-enabled server port", "to an https server", "requires tls"];
 
-/// The answers to a client without a certificate: nginx.
-const OF_CERTIFICATE: [&str; 2] = ["no required ssl certificate was sent", "the ssl certificate error"];
+/// The answer of nginx to a client without a certificate.
+const NO_CERTIFICATE: &str = "no required ssl certificate was sent";
+/// The answer of nginx to a client whose certificate it does not accept.
+const WRONG_CERTIFICATE: &str = "the ssl certificate error";
 
 /// The start of a server's error page, in lower case. The wait for it is short.
 async fn complaint(mut answer: Response) -> String {

@@ -4,7 +4,7 @@
 //! certificate during the handshake, and a flaw ends the handshake only if the check says so. If flaws of the certificate do not
 //! count (`verify` is off or warn), a signature that cannot be checked with it does not count either: the library does not support
 //! version 1 of X.509 and some kinds of keys. The findings belong to one probe: they are stored in a task-local value, and
-//! [`watched`] returns them. No session is resumed, so that each handshake has a certificate (RFC 8446).
+//! [`watched`] returns them; so are those about our own certificate, if the server asks for one. No session is resumed, so that each handshake has a certificate (RFC 8446).
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -14,19 +14,22 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion};
 use rustls::{RootCertStore, SignatureScheme};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::connect::{connect, probe_error};
+use super::identity::ClientAuth;
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
 use super::trust::{CertificateFindings, Judge, TrustStore};
@@ -76,11 +79,15 @@ impl TlsProbe {
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
         let handshake = self.handshake.as_ref().map_err(|failure| ProbeError::of(failure.clone()))?;
-        let TlsConnection { mut stream, warning, version } = handshake.open(&self.endpoint, waiting).await?;
+        let TlsConnection { mut stream, warning, version, asked_us } =
+            handshake.open(&self.endpoint, waiting).await?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ProbeError::of(Failure::NoProtocol));
         }
         let _ = stream.shutdown().await; // the server may have closed the connection already
+        if asked_us && let Some(refusal) = refusal(&mut stream, self.timeout / 4).await {
+            return Err(ProbeError::of(refusal));
+        }
         Ok(ProbeSuccess { answer: version.into(), warning: warning.map(Into::into) })
     }
 }
@@ -100,11 +107,13 @@ pub(super) struct TlsConnection {
     pub(super) warning: Option<Warning>,
     /// The version of TLS.
     version: Answer,
+    /// Whether the server has asked for a certificate of the client.
+    asked_us: bool,
 }
 
 /// A handshake that failed.
-pub(super) struct HandshakeError {
-    pub(super) trouble: ProbeError,
+struct HandshakeError {
+    trouble: ProbeError,
     /// Whether the next handshake may succeed, because the trusted certificates have changed.
     again: bool,
 }
@@ -162,17 +171,36 @@ impl Handshake {
         !self.config.alpn_protocols.is_empty()
     }
 
-    pub(super) async fn shake(&self, tcp: TcpStream) -> Result<TlsConnection, HandshakeError> {
+    async fn shake(&self, tcp: TcpStream) -> Result<TlsConnection, HandshakeError> {
         let connector = TlsConnector::from(self.config.clone());
         let (end, mut seen) = watched(connector.connect(self.name.clone(), tcp)).await;
         let again = seen.reconsider(&self.judge).await;
         let stream = end.map_err(|error| HandshakeError { trouble: failed(&error, &seen), again })?;
+        let asked_us = seen.client_auth.is_some();
+        let warning = seen.finish(&self.judge).map_err(ProbeError::of)?;
         let version = match stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => Answer::V1_3,
             Some(_) | None => Answer::V1_2,
         };
-        Ok(TlsConnection { stream, warning: seen.warning, version })
+        Ok(TlsConnection { stream, warning, version, asked_us })
     }
+}
+
+/// Why a server refuses our certificate, or that we have none, after a handshake and our end of the connection. In TLS 1.3, it only
+/// judges the certificate after the client has ended the handshake: it sends an alert, or closes the connection too. A server that does
+/// neither is not waited for longer than `patience`.
+async fn refusal(stream: &mut TlsStream<TcpStream>, patience: Duration) -> Option<Failure> {
+    let read = async {
+        let mut octets = [0; 512];
+        loop {
+            match stream.read(&mut octets).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return find::<rustls::Error>(&error).map(of_tls),
+            }
+        }
+    };
+    within(patience, read).await.ok().flatten()
 }
 
 /// The TLS configuration for one server.
@@ -209,6 +237,7 @@ pub(super) fn config(
     config.alpn_protocols = offered;
     let provider = config.crypto_provider().clone();
     let judge = Arc::new(Judge::new(name.clone(), certificate, store, timeout));
+    config.client_auth_cert_resolver = Arc::new(ClientResolver(judge.clone()));
     let verifier = Verifier { provider, judge: judge.clone() };
     config.dangerous().set_certificate_verifier(Arc::new(verifier));
     Ok(TlsClient { config, name, judge })
@@ -244,9 +273,26 @@ pub(super) struct HandshakeProgress {
     flaw: Option<Flaw>,
     /// The server's certificates, if other trusted certificates could make them valid.
     chain: Vec<CertificateDer<'static>>,
+    /// What the server got from us; `None`: it did not ask for a certificate.
+    client_auth: Option<ClientAuth>,
 }
 
 impl HandshakeProgress {
+    /// The warning of a handshake that has succeeded. A flaw of the server's certificate says more than the end of ours.
+    ///
+    /// # Errors
+    ///
+    /// The server asked for a certificate, and ours cannot be used.
+    pub(super) fn finish(self, judge: &Judge) -> Result<Option<Warning>, Failure> {
+        let ends = match self.client_auth {
+            Some(ClientAuth::Unusable(why)) => return Err(Failure::NoClientCertificate(why)),
+            Some(ClientAuth::Sent(ends)) => ends,
+            Some(ClientAuth::Nothing) | None => None,
+        };
+        let soon = ends.filter(|ends| judge.warns_until().is_some_and(|until| *ends < until));
+        Ok(self.warning.or(soon.map(Warning::ClientExpires)))
+    }
+
     /// Stores the findings about the certificates; they replace an earlier warning.
     fn found(&mut self, found: CertificateFindings, verify: Verify) {
         (self.flaw, self.warning) = match (found.flaw, verify) {
@@ -287,6 +333,9 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) ->
     if let Some(flaw) = &seen.flaw {
         return ProbeError::of(Failure::Certificate(flaw.clone()));
     }
+    if let Some(ClientAuth::Unusable(why)) = &seen.client_auth {
+        return ProbeError::of(Failure::NoClientCertificate(why.clone()));
+    }
     if let Some(trouble) = errno_of(error) {
         return trouble;
     }
@@ -322,6 +371,22 @@ pub(super) fn of_tls(error: &rustls::Error) -> Failure {
             Failure::Certificate(Flaw::Other(sentences::of_signature(error)))
         }
         other => Failure::Tls(sentences::of_tls(other)),
+    }
+}
+
+/// Gives our certificate to a server that asks for it.
+#[derive(Debug)]
+struct ClientResolver(Arc<Judge>);
+
+impl ResolvesClientCert for ClientResolver {
+    fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let (key, sent) = self.0.own().map_or((None, ClientAuth::Nothing), |own| own.present(schemes));
+        let _ = SEEN.try_with(|seen| seen.borrow_mut().client_auth = Some(sent));
+        key
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.own().is_some()
     }
 }
 
@@ -414,7 +479,9 @@ impl Verifier {
                 // A flaw of the certificate itself says more.
                 let _ = SEEN.try_with(|seen| match &mut seen.borrow_mut().warning {
                     Some(Warning::Certificate(_)) => {}
-                    warning @ (Some(Warning::Expires(_)) | None) => *warning = Some(flaw),
+                    warning @ (Some(Warning::Expires(_) | Warning::ClientExpires(_)) | None) => {
+                        *warning = Some(flaw)
+                    }
                 });
             }
         }

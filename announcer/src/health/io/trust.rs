@@ -6,11 +6,11 @@
 //! this module uses the current date.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use tokio::sync::watch;
@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::config::kind::certificate::{CertificateConfig, Date, Flaw, Verify};
+use super::finding::{CheckFilesFinding, is_unseen};
+use super::identity::{self, IdentitySource, IdentityStore};
+use crate::config::kind::certificate::{CertificateConfig, CheckFiles, Date, Flaw, Verify};
 use crate::files::io::{self as files, FileError, Files};
 use crate::model::text::PrintableText;
 
@@ -34,7 +36,7 @@ const MOST_CA_FILE: u64 = 8 * 1024 * 1024;
 /// The usual directory of a host's certificate authorities. The library also searches elsewhere.
 const OF_THE_HOST: &str = "/etc/ssl/certs";
 
-/// Verifies the certificates of one server.
+/// Verifies the certificates of one server, and has our own certificate for it.
 #[derive(Debug)]
 pub(super) struct Judge {
     name: ServerName<'static>,
@@ -42,6 +44,8 @@ pub(super) struct Judge {
     expires_within: Duration,
     /// None if nothing is verified.
     trusted: Option<Arc<RootSource>>,
+    /// None if we have no certificate for this server.
+    own: Option<Arc<IdentitySource>>,
     /// How long a probe waits for a file that is being read.
     patience: Duration,
 }
@@ -74,8 +78,9 @@ impl Judge {
             Verify::Warn | Verify::Require => Some(store.shared(certificate.ca_file.clone())),
             Verify::Off => None,
         };
+        let own = certificate.client_files().map(|files| store.identities.shared(files));
         let (verify, expires_within) = (certificate.verify, certificate.expires_within);
-        Judge { name, verify, expires_within, trusted, patience: timeout / 4 }
+        Judge { name, verify, expires_within, trusted, own, patience: timeout / 4 }
     }
 
     /// Whether a flaw makes the probe fail.
@@ -83,13 +88,32 @@ impl Judge {
         self.verify
     }
 
-    /// Reads the trusted certificates, unless they were read before. A hanging file takes only a part of the probe's time.
+    /// Reads the trusted certificates and our own one, unless they were read before. A hanging file takes only a part of the probe's
+    /// time.
     pub(super) async fn prepare(&self) {
-        if let Some(trusted) = &self.trusted
-            && (trusted.never_read() || trusted.roots().is_err())
-        {
-            trusted.read_anew(self.patience).await;
+        let trusted = async {
+            if let Some(trusted) = &self.trusted
+                && (trusted.never_read() || trusted.roots().is_err())
+            {
+                trusted.read_anew(self.patience).await;
+            }
+        };
+        match &self.own {
+            None => trusted.await,
+            Some(own) => drop(join(trusted, own.prepare(self.patience)).await),
         }
+    }
+
+    /// Our own certificate; `None`: there is none for this server.
+    pub(super) fn own(&self) -> Option<&IdentitySource> {
+        self.own.as_deref()
+    }
+
+    /// Until when a certificate has to be valid, so that there is no warning of its end; `None`: there is never one.
+    pub(super) fn warns_until(&self) -> Option<Date> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let until = now.saturating_add(self.expires_within);
+        (!self.expires_within.is_zero()).then(|| Date::of_unix(until.as_secs()))
     }
 
     /// Verifies an untrusted chain again, if its `ca_file` has changed since.
@@ -180,10 +204,11 @@ impl Authorities {
 /// The trusted certificates, or why there are none.
 type Roots = Result<Authorities, PrintableText>;
 
-/// The certificates that the probes of one daemon trust, each file once. Clones share the same store.
+/// The certificates that the probes of one daemon trust, and their own ones, each file once. Clones share the same store.
 #[derive(Debug, Clone)]
 pub struct TrustStore {
     files: Files,
+    identities: IdentityStore,
     /// All sets in use; the key `None` is the set that the host trusts.
     shared: Arc<Mutex<BTreeMap<Option<PathBuf>, Weak<RootSource>>>>,
 }
@@ -191,7 +216,7 @@ pub struct TrustStore {
 impl TrustStore {
     /// A store that has read no file yet.
     pub fn new(files: Files) -> Self {
-        TrustStore { files, shared: Arc::default() }
+        TrustStore { identities: IdentityStore::new(files.clone()), files, shared: Arc::default() }
     }
 
     fn shared(&self, ca_file: Option<PathBuf>) -> Arc<RootSource> {
@@ -342,36 +367,23 @@ fn unreadable(file: &Path, error: &FileError) -> PrintableText {
     PrintableText::new(&format!("`{}`: {error}", file.display()))
 }
 
-/// A problem with a `ca_file`, as the middle of a sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum CaFileFinding {
-    /// The file cannot be used.
-    #[error("{0}")]
-    Wrong(PrintableText),
-    /// The file does not exist, or we may not read it. It may exist on the host that runs the daemon, and the daemon's user may be
-    /// able to read it.
-    #[error("{0}")]
-    Unseen(PrintableText),
-}
-
-/// Checks a `ca_file` as a probe would. Blocks.
+/// Checks the files of a check as a probe would. Blocks.
 ///
 /// # Errors
-/// The problem with the file.
-pub fn check(ca_file: &Path) -> Result<(), CaFileFinding> {
+/// The problem with a file.
+pub fn check(needed: &CheckFiles) -> Result<(), CheckFilesFinding> {
+    match needed {
+        CheckFiles::CaFile(ca_file) => check_ca_file(ca_file),
+        CheckFiles::Client(client) => identity::check(client),
+    }
+}
+
+fn check_ca_file(ca_file: &Path) -> Result<(), CheckFilesFinding> {
     let octets = files::read(ca_file, MOST_CA_FILE);
-    let unseen = match &octets {
-        Err(FileError::Io(error)) => {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-        }
-        Err(FileError::Hangs(_) | FileError::Busy(_) | FileError::TooLarge(_) | FileError::NotRegular) => {
-            false
-        }
-        Err(FileError::WritableByOthers(_) | FileError::NotText) | Ok(_) => false,
-    };
+    let unseen = octets.as_ref().err().is_some_and(is_unseen);
     match authorities(ca_file, octets) {
         Ok(_) => Ok(()),
-        Err(why) if unseen => Err(CaFileFinding::Unseen(why)),
-        Err(why) => Err(CaFileFinding::Wrong(why)),
+        Err(why) if unseen => Err(CheckFilesFinding::Unseen(why)),
+        Err(why) => Err(CheckFilesFinding::Wrong(why)),
     }
 }

@@ -54,8 +54,8 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgr
         return of_two(two, Reason::Closed);
     }
     // In TLS 1.3, a server rejects the client after the handshake.
-    if let Some(tls) = find::<rustls::Error>(error) {
-        return ProbeError::of(tls::of_tls(tls));
+    if find::<rustls::Error>(error).is_some() {
+        return tls::failed(error, seen);
     }
     // The HTTP/2 library keeps the kind of a kernel error, but not its number.
     if of_kind(error, io::ErrorKind::ConnectionReset) {

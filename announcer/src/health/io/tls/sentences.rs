@@ -64,18 +64,26 @@ fn of_alert(alert: AlertDescription) -> &'static str {
         }
         AlertDescription::HandshakeFailure => {
             "the server sent the alert handshake_failure: it has no version, cipher or signature in common with announcer, or \
-             it requires a client certificate, and announcer has none"
+             it requires a client certificate: write `client_certificate`"
         }
         AlertDescription::NoCertificate | AlertDescription::CertificateRequired => {
-            "the server sent the alert certificate_required: it requires a client certificate, and announcer has none"
+            "the server sent the alert certificate_required: it requires a client certificate: write `client_certificate`"
+        }
+        AlertDescription::CertificateExpired => {
+            "the server sent the alert certificate_expired: the client certificate has ended, or is not valid yet"
+        }
+        AlertDescription::CertificateRevoked => {
+            "the server sent the alert certificate_revoked: the client certificate is revoked"
+        }
+        AlertDescription::UnknownCA => {
+            "the server sent the alert unknown_ca: it does not trust the issuer of the client certificate, or an intermediate \
+             certificate is missing in `client_certificate`"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
-        | AlertDescription::CertificateExpired
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnknownCA => {
-            "the server sent an alert about the client's certificate: it requires one, and announcer has none"
+        | AlertDescription::CertificateUnknown => {
+            "the server sent an alert about the client certificate: it requires one, or does not accept the one in \
+             `client_certificate`"
         }
         AlertDescription::AccessDenied => {
             "the server sent the alert access_denied: let it accept connections from the VIP, which is the source of the probes"

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -69,11 +71,40 @@ impl ServerCertificate {
         TlsAcceptor::from(Arc::new(self.config(alpn, versions)))
     }
 
+    /// The same for a server that requires a certificate of this authority from its clients.
+    pub(in crate::health::io) fn acceptor_for(
+        &self,
+        clients: &Authority,
+        alpn: &[&str],
+        versions: Versions,
+    ) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.issuer.der().clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        TlsAcceptor::from(Arc::new(self.config_with(verifier, alpn, versions)))
+    }
+
+    /// The certificate and the key in PEM.
+    pub(in crate::health::io) fn pem(&self) -> (String, String) {
+        (pem_of(&self.chain[0]), labelled_pem("PRIVATE KEY", self.key.secret_der()))
+    }
+
     pub(in crate::health::io) fn config(&self, alpn: &[&str], versions: Versions) -> ServerConfig {
+        self.config_with(WebPkiClientVerifier::no_client_auth(), alpn, versions)
+    }
+
+    fn config_with(
+        &self,
+        verifier: Arc<dyn ClientCertVerifier>,
+        alpn: &[&str],
+        versions: Versions,
+    ) -> ServerConfig {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
@@ -81,10 +112,10 @@ impl ServerCertificate {
     }
 }
 
-type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+pub(in crate::health::io) type Versions = &'static [&'static rustls::SupportedProtocolVersion];
 
 pub(in crate::health::io) const EACH: Versions = rustls::ALL_VERSIONS;
-static OLD: Versions = &[&rustls::version::TLS12];
+pub(in crate::health::io) static OLD: Versions = &[&rustls::version::TLS12];
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21));
 
@@ -136,7 +167,10 @@ pub(in crate::health::io) fn text_of(outcome: &Outcome) -> String {
     };
     // Dates are relative to today.
     let dates = match outcome {
-        Outcome::Pass { warning: Some(kind::Warning::Handshake(Warning::Expires(at))), .. }
+        Outcome::Pass {
+            warning: Some(kind::Warning::Handshake(Warning::Expires(at) | Warning::ClientExpires(at))),
+            ..
+        }
         | Outcome::Pass {
             warning:
                 Some(kind::Warning::Handshake(Warning::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at)))),
@@ -247,7 +281,7 @@ async fn what_is_no_tls_has_its_reason() {
         (
             Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
             "fail: TLS failed: the server sent the alert handshake_failure: it has no version, cipher or signature in common \
-             with announcer, or it requires a client certificate, and announcer has none",
+             with announcer, or it requires a client certificate: write `client_certificate`",
         ),
     ] {
         let listener = TcpListener::bind((VIP, 0)).await.unwrap();
@@ -420,8 +454,13 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
     );
 }
 
-/// A certificate in PEM (RFC 7468).
+/// A certificate in PEM.
 fn pem_of(der: &[u8]) -> String {
+    labelled_pem("CERTIFICATE", der)
+}
+
+/// PEM with a label (RFC 7468).
+fn labelled_pem(label: &str, der: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in der.chunks(3) {
@@ -433,5 +472,5 @@ fn pem_of(der: &[u8]) -> String {
         }
     }
     let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

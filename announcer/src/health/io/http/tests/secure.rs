@@ -347,7 +347,7 @@ async fn what_is_no_tls_has_its_reason() {
         (
             Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
             "fail: TLS failed: the server sent the alert handshake_failure: it has no version, cipher or signature in common \
-             with announcer, or it requires a client certificate, and announcer has none",
+             with announcer, or it requires a client certificate: write `client_certificate`",
         ),
     ] {
         let listener = TcpListener::bind((VIP, 0)).await.unwrap();

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
 use toml::{Spanned, Value as Toml};
 
-use super::endpoint::{self, Endpoint, TargetAddress};
+use super::endpoint::{self, TargetAddress};
 use super::error::{Fault, unique};
 use super::keys::Section;
 use super::kind::certificate::LookAtFiles;
@@ -105,11 +104,6 @@ impl CheckConfig {
     /// The TCP port of the VIP that is probed; `None`: no TCP port of the VIP is probed.
     pub fn port(&self) -> Option<u16> {
         if self.target.is_some() || self.probe.is_over_udp() { None } else { self.probe.port() }
-    }
-
-    /// The endpoint of its probes for a VIP; `None`: they connect to no server.
-    pub fn endpoint(&self, vip: IpAddr) -> Option<Endpoint> {
-        Some(Endpoint::new(vip, self.target, self.probe.port()?, self.probe.host()))
     }
 }
 

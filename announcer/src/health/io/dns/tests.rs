@@ -54,7 +54,12 @@ async fn by_udp_the_first_answer_to_the_query_counts() {
     type Server = fn(&[u8]) -> Vec<Vec<u8>>;
     let garbage: Server = |_| vec![b"garbage".to_vec()];
     let other: Server = |query| vec![answer(&[&[!query[0]], &query[1..]].concat())];
-    let late: Server = |query| vec![answer(&[&[!query[0]], &query[1..]].concat()), Vec::new(), answer(query)];
+    // Another number, another name, nothing, and then the answer: only the last one counts (RFC 5452 section 9.1).
+    let late: Server = |query| {
+        let mut renamed = answer(query);
+        renamed[13] ^= 1;
+        vec![answer(&[&[!query[0]], &query[1..]].concat()), renamed, Vec::new(), answer(query)]
+    };
     for (server, timeout, want) in [
         ((|query| vec![answer(query)]) as Server, LONG_TIMEOUT, "pass: the records 192.0.2.80"),
         (late, LONG_TIMEOUT, "pass: the records 192.0.2.80"),

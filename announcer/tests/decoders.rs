@@ -93,3 +93,17 @@ fn whatever_the_control_socket_hears_is_a_request_or_none() {
 fn whatever_a_former_process_has_left_is_read_or_refused() {
     decode("state", 1000, decoders::state);
 }
+
+#[test]
+fn make_fuzz_runs_every_target() {
+    let announcer = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let makefile = fs::read_to_string(announcer.join("../Makefile")).unwrap();
+    let listed = makefile.lines().find_map(|line| line.strip_prefix("FUZZ := ")).unwrap();
+    let mut listed: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
+    let targets = fs::read_dir(announcer.join("fuzz/fuzz_targets")).unwrap();
+    let name = |path: std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut targets: Vec<String> = targets.map(|entry| name(entry.unwrap().path())).collect();
+    listed.sort();
+    targets.sort();
+    assert_eq!(listed, targets);
+}

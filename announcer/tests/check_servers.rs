@@ -76,7 +76,7 @@ fn the_kernel_is_pinged_if_it_permits_it() {
     in_new_netns(|folder| {
         ip("address add 192.0.2.53/32 dev lo");
         let range = |text: &str| std::fs::write("/proc/sys/net/ipv4/ping_group_range", text).unwrap();
-        let denied = "this host does not let announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`";
+        let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, and no unit of announcer does that";
         range("1 0"); // the kernel's default: no group
         all_are(folder, "192.0.2.53", &[("icmp = 56", denied), ("icmp = 56\ntarget = \"::1\"", denied)]);
         range("0 0");

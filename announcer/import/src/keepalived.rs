@@ -237,7 +237,16 @@ fn real_server<'n>(node: &'n Node, server: Server, shared: &Shared<'n>, report: 
             report.dropped(weight, "routers spread equally (ECMP)");
         }
         let mut checks = Vec::new();
-        for name in ["HTTP_GET", "SSL_GET", "TCP_CHECK", "SMTP_CHECK", "DNS_CHECK", "MISC_CHECK"] {
+        for name in [
+            "HTTP_GET",
+            "SSL_GET",
+            "TCP_CHECK",
+            "SMTP_CHECK",
+            "DNS_CHECK",
+            "UDP_CHECK",
+            "PING_CHECK",
+            "MISC_CHECK",
+        ] {
             for check in reader.all(name) {
                 checks.extend(checks::translate(check, server, &shared, report));
             }

@@ -19,6 +19,7 @@ pub(crate) struct Range {
 pub(crate) const INTERVAL: Range = Range { key: "interval", least: 50, most: 3_600_000 };
 const FAST_INTERVAL: Range = Range { key: "fast_interval", least: 50, most: 3_600_000 };
 pub(crate) const TIMEOUT: Range = Range { key: "timeout", least: 1, most: 60_000 };
+pub(crate) const MAX_OFFSET: Range = Range { key: "max_offset", least: 1, most: 3_600_000 };
 pub(crate) const RISE: Range = Range { key: "rise", least: 1, most: 100 };
 pub(crate) const FALL: Range = Range { key: "fall", least: 1, most: 100 };
 

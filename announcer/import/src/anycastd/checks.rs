@@ -7,7 +7,7 @@ use crate::draft::{Draft, Table};
 use crate::node::Node;
 use crate::report::Report;
 use crate::row::{Block, Reader, dropped, read, translated, unneeded};
-use crate::values::{FALL, INTERVAL, TIMEOUT, fast_interval, go_duration, parsed, shell, time};
+use crate::values::{FALL, INTERVAL, MAX_OFFSET, TIMEOUT, fast_interval, go_duration, parsed, shell, time};
 
 pub(super) const HTTP: Block = Block {
     title: "`http_2xx`",
@@ -26,7 +26,10 @@ pub(super) const HTTP: Block = Block {
 pub(super) const DNS: Block = Block {
     title: "`dns_lookup`",
     rows: &[
-        translated(&["query", "resolver"], "`exec` with `dig`"),
+        translated(
+            &["query", "resolver"],
+            "`dns` and `target`; `exec` with `dig` if the resolver has a name",
+        ),
         translated(&["tries"], "`fall`"),
         translated(&["interval"], "`fast_interval`"),
         translated(&["timeout"], "`timeout`, at most `1m`"),
@@ -36,7 +39,7 @@ pub(super) const DNS: Block = Block {
 pub(super) const PING: Block = Block {
     title: "`icmp_ping`",
     rows: &[
-        translated(&["static"], "`exec` with `ping`"),
+        translated(&["static"], "`icmp` and `target`; `exec` with `ping` if the host has a name"),
         translated(&["tries"], "`fall`"),
         translated(&["interval"], "`fast_interval`"),
         translated(&["timeout"], "`timeout`, at most `1m`"),
@@ -55,10 +58,14 @@ pub(super) const TFTP: Block = Block {
 
 pub(super) const NTP: Block = Block {
     title: "`ntpq`",
-    rows: &[dropped(
-        &["server", "src_addr", "tries", "offset_threshold", "interval", "timeout"],
-        "announcer does not speak NTP: write a program for an `exec` check",
-    )],
+    rows: &[
+        translated(&["server"], "`ntp` and `target`"),
+        translated(&["offset_threshold"], "`max_offset`"),
+        translated(&["tries"], "`fall`"),
+        translated(&["interval"], "`fast_interval`"),
+        translated(&["timeout"], "`timeout`, at most `1m`"),
+        unneeded(&["src_addr"], "the kernel chooses the source of a check with a `target`"),
+    ],
 };
 
 pub(super) const TLS: Block = Block {
@@ -140,10 +147,7 @@ pub(super) fn translate(
         "tftp_rrq" => tftp(spec, &mut check, context, report),
         "tls_certificate" => tls(spec, &mut check, context, report),
         "assigned_address" => return address(spec, check, context, report),
-        "ntpq" => {
-            report.dropped(context.kind, "announcer does not speak NTP: write a program for an `exec` check");
-            false
-        }
+        "ntpq" => ntp(spec, &mut check, context, report),
         other => {
             report.dropped(
                 context.kind,
@@ -256,6 +260,12 @@ fn dns(spec: &[Node], check: &mut Table, context: &Context<'_>, report: &mut Rep
             reader.rest();
             return false;
         };
+        if let Some(target) = curl::target(server.0, server.1) {
+            check.set("dns", query.word());
+            check.set("target", target);
+            times(reader, check, context, report);
+            return true;
+        }
         // The line is set after the times, of which it needs one, and is the first key nevertheless.
         check.set("exec", Vec::new());
         let timeout = times(reader, check, context, report);
@@ -287,12 +297,49 @@ fn ping(spec: &[Node], check: &mut Table, context: &Context<'_>, report: &mut Re
             reader.rest();
             return false;
         };
+        if let Ok(target) = host.parse::<IpAddr>() {
+            check.set("icmp", 56);
+            check.set("target", target.to_string());
+            check.comment("The group `announcer` has to be in net.ipv4.ping_group_range.");
+            times(reader, check, context, report);
+            return true;
+        }
         check.set("exec", Vec::new());
         let timeout = times(reader, check, context, report);
         let seconds = timeout.div_ceil(1000).max(1).to_string();
         let words = ["/usr/bin/env", "ping", "-n", "-c", "1", "-W", &seconds, &host];
         check.set("exec", words.map(str::to_owned).to_vec());
         check.comment("It needs a `ping` that works without rights: net.ipv4.ping_group_range.");
+        true
+    })
+}
+
+fn ntp(spec: &[Node], check: &mut Table, context: &Context<'_>, report: &mut Report) -> bool {
+    read(&NTP, spec, report, |reader, report| {
+        let server = reader.one("server", report);
+        let place = server.and_then(|node| curl::host_and_port(node.word(), 123));
+        let Some(((host, port), server)) = place.zip(server) else {
+            report.dropped(context.kind, "it has no `server`");
+            reader.rest();
+            return false;
+        };
+        let Some(target) = curl::target(host, port) else {
+            report.dropped(
+                server,
+                "announcer does not look names up: write the address of the server in `target`",
+            );
+            reader.rest();
+            return false;
+        };
+        check.set("ntp", u64::from(port));
+        check.set("target", target);
+        if let Some(node) = reader.one("offset_threshold", report) {
+            match go_duration(node.word()).filter(|offset| *offset > 0) {
+                Some(offset) => check.set("max_offset", time(MAX_OFFSET.fit(offset, Some(node), report))),
+                None => report.dropped(node, format!("`{}` is not a duration such as `10ms`", node.text())),
+            }
+        }
+        times(reader, check, context, report);
         true
     })
 }

@@ -12,6 +12,13 @@ use crate::values::{
     FALL, INTERVAL, RISE, TIMEOUT, command, fast_interval, parsed, parsed_seconds, shell, time,
 };
 
+/// The types of records that a `dns` check can ask for.
+const RECORD_TYPES: [&str; 12] =
+    ["A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TXT"];
+
+/// How many octets keepalived sends in an echo request.
+const ECHO_SIZE: u64 = 128;
+
 /// Options that a check inherits from its real server, and that from its virtual server.
 #[derive(Clone, Default)]
 pub(super) struct Shared<'n> {
@@ -122,13 +129,36 @@ pub(super) fn translate<'n>(
             "DNS_CHECK" => {
                 (retries, distance) = (3, None);
                 let name = reader.one("name", report).map_or(".", Node::word).to_owned();
-                let kind = reader.one("type", report).map_or("SOA", Node::word).to_owned();
-                let timeout = shared.connect_timeout.and_then(|node| parsed_seconds(node, report));
-                let address = ip.unwrap_or(if server.by_vip { server.vip } else { server.address });
-                check.set("exec", dig((&address.to_string(), port), &name, &kind, timeout.unwrap_or(5_000)));
-                check.comment("It needs `dig`; on Debian: apt-get install bind9-dnsutils.");
+                let kind = reader.one("type", report).map_or("SOA", Node::word).to_ascii_uppercase();
+                if RECORD_TYPES.contains(&kind.as_str()) {
+                    check.set("dns", name);
+                    check.set("record_type", kind);
+                    if target.is_none() && port != 53 {
+                        check.set("dns_port", u64::from(port));
+                    }
+                } else {
+                    let timeout = shared.connect_timeout.and_then(|node| parsed_seconds(node, report));
+                    let address = ip.unwrap_or(if server.by_vip { server.vip } else { server.address });
+                    let dig = dig((&address.to_string(), port), &name, &kind, timeout.unwrap_or(5_000));
+                    check.set("exec", dig);
+                    check.comment("It needs `dig`; on Debian: apt-get install bind9-dnsutils.");
+                }
                 tables.push(check);
             }
+            "UDP_CHECK" => {
+                if udp(node, port, reader, &mut check, report) {
+                    tables.push(check);
+                }
+            }
+            "PING_CHECK" => match ip.filter(|ip| ![server.address, server.vip].contains(ip)) {
+                Some(ip) => {
+                    check.set("icmp", ECHO_SIZE);
+                    check.set("target", ip.to_string());
+                    check.comment("The group `announcer` has to be in net.ipv4.ping_group_range.");
+                    tables.push(check);
+                }
+                None => report.dropped(node, "a host does not need to ping itself"),
+            },
             _ => {
                 (retries, distance) = (0, Some(1_000));
                 misc(node, reader, &mut check, report);
@@ -140,6 +170,7 @@ pub(super) fn translate<'n>(
         let timeout = reader.one("misc_timeout", report).or(shared.connect_timeout);
         for table in &mut tables {
             if table.get("exec").is_none()
+                && table.get("target").is_none()
                 && let Some(target) = &target
             {
                 table.set("target", target.as_str());
@@ -148,6 +179,44 @@ pub(super) fn translate<'n>(
         }
         tables
     })
+}
+
+/// Sets the datagrams of a `udp` check; false: it has no equivalent.
+fn udp(node: &Node, port: u16, reader: &mut Reader<'_>, check: &mut Table, report: &mut Report) -> bool {
+    let (payload, reply) = (reader.one("payload", report), reader.one("require_reply", report));
+    let Some(reply) = reply else {
+        report.dropped(
+            node,
+            "without `require_reply` it passes if nothing answers, and a `udp` check needs an answer",
+        );
+        return false;
+    };
+    check.set("udp", u64::from(port));
+    match payload {
+        Some(payload) => match octets(payload) {
+            Some(octets) => check.set("send_hex", octets),
+            None => report.dropped(payload, "it is not hexadecimal"),
+        },
+        None => report
+            .differs(node, "it sends random octets, and the `udp` check an empty datagram: write `send`"),
+    }
+    match octets(reply) {
+        _ if reply.words.is_empty() => {}
+        Some(octets) => check.set("expect_hex", octets),
+        None => {
+            report.dropped(reply, "`expect_hex` has octets in hexadecimal, and none that can be anything")
+        }
+    }
+    true
+}
+
+/// The octets of an option in hexadecimal; `None`: it has other characters.
+fn octets(node: &Node) -> Option<String> {
+    let digits = node.words.concat().to_ascii_lowercase();
+    let is_hex = !digits.is_empty()
+        && digits.len().is_multiple_of(2)
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then_some(digits)
 }
 
 /// An `http` check for a URL.

@@ -27,7 +27,7 @@ pub(super) const FILE: Block = Block {
         dropped(&["bfd_instance"], "the BFD of announcer is with its routers: `bfd = true` in `[[peer]]`"),
         dropped(
             &["SSL"],
-            "announcer cannot send a client's certificate; `ca_file` of a check has the trusted ones",
+            "write `client_certificate` and `client_key` in the checks; `ca_file` has the trusted certificates",
         ),
         unneeded(&["garp_group", "track_group", "linkbeat_interfaces", "linkbeat_use_polling"], VRRP),
         dropped(&["net_namespace", "net_namespace_ipvs"], "start announcer in that network namespace"),
@@ -273,7 +273,12 @@ pub(super) const REAL_SERVER: Block = Block {
         translated(&["HTTP_GET", "SSL_GET"], "an `http` check for each `url`"),
         translated(&["TCP_CHECK"], "a `tcp` check"),
         translated(&["SMTP_CHECK"], "a `tcp` check that expects `220`"),
-        translated(&["DNS_CHECK"], "an `exec` check with `dig`"),
+        translated(&["DNS_CHECK"], "a `dns` check"),
+        translated(&["UDP_CHECK"], "a `udp` check, if it has `require_reply`"),
+        translated(
+            &["PING_CHECK"],
+            "an `icmp` check, if `connect_ip` is another host: a host does not need to ping itself",
+        ),
         translated(&["MISC_CHECK"], "an `exec` check"),
         translated(&["delay_loop"], "`interval`"),
         translated(&["retry"], "`fall`"),
@@ -281,8 +286,6 @@ pub(super) const REAL_SERVER: Block = Block {
         translated(&["connect_timeout"], "`timeout`"),
         translated(&["virtualhost"], "the host of `http`"),
         translated(&["weight"], "nothing if it is 1: routers spread equally (ECMP)"),
-        dropped(&["PING_CHECK"], "a host does not need to ping itself"),
-        dropped(&["UDP_CHECK"], "write a program for an `exec` check"),
         dropped(
             &["BFD_CHECK"],
             "announcer has no check by BFD; BFD with its routers is `bfd = true` in `[[peer]]`",
@@ -302,7 +305,7 @@ pub(super) const REAL_SERVER: Block = Block {
 };
 
 pub(super) const CHECK: Block = Block {
-    title: "`HTTP_GET`, `SSL_GET`, `TCP_CHECK`, `SMTP_CHECK`, `DNS_CHECK`, `MISC_CHECK`",
+    title: "`HTTP_GET`, `SSL_GET`, `TCP_CHECK`, `SMTP_CHECK`, `DNS_CHECK`, `UDP_CHECK`, `PING_CHECK`, `MISC_CHECK`",
     rows: &[
         translated(&["url"], "an `http` check"),
         translated(&["connect_ip", "connect_port", "host"], "`target`"),
@@ -313,7 +316,16 @@ pub(super) const CHECK: Block = Block {
         translated(&["virtualhost"], "the host of `http`"),
         translated(&["http_protocol"], "`http_version` for 1.1"),
         translated(&["sni_name"], "nothing if it is `virtualhost`, which announcer sends"),
-        translated(&["name", "type"], "the question of `dig`"),
+        translated(
+            &["name", "type"],
+            "`dns` and `record_type`; for RRSIG and DNSKEY, which `dns` does not ask for, `exec` with `dig`",
+        ),
+        translated(&["payload"], "`send_hex`"),
+        translated(&["require_reply"], "`expect_hex`"),
+        dropped(
+            &["min_reply_length", "max_reply_length"],
+            "a `udp` check looks for octets in the answer, and not at its length",
+        ),
         translated(&["misc_path"], "`exec`"),
         translated(&["misc_timeout"], "`timeout`"),
         translated(&["user"], "nothing: programs run as the daemon's user, or as `nobody` if that is root"),

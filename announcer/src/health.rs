@@ -18,6 +18,7 @@ pub mod icmp;
 pub mod io;
 pub mod ntp;
 pub mod outcome;
+pub mod reuse;
 pub mod shortages;
 pub mod watch;
 

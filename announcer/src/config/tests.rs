@@ -102,6 +102,7 @@ fn a_good_file_is_read_as_it_says() {
         expect_json: vec![],
         expect_digest: None,
         max_body: 65536,
+        reuse: false,
         certificate: CertificateConfig {
             verify: Verify::Warn,
             ca_file: None,

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::config::CheckConfig;
-use crate::config::kind::{FirstOctets, ProbeContext};
+use crate::config::kind::http::{self, ProbeConnection};
+use crate::config::kind::{Answer, FirstOctets, ProbeContext};
 use crate::config::proxy::ProxyVersion;
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
@@ -15,8 +16,8 @@ use super::outcome::{Outcome, Reason, TimeoutPhase};
 pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
     let reason = match outcome {
         Outcome::Fail { reason, .. } => reason,
-        Outcome::Pass { took, .. } => {
-            let slow = check.slow.filter(|slow| *took > slow.after)?;
+        Outcome::Pass { answer, took, .. } => {
+            let Some(slow) = check.slow.filter(|slow| *took > slow.after) else { return of_answer(answer) };
             let after = humantime::format_duration(slow.after);
             return Some(format!("the answer is slow: it took longer than `slow`, which is {after}"));
         }
@@ -34,6 +35,14 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
         }
         Reason::Refused | Reason::TimedOut { .. } | Reason::Os(_) | Reason::Other(_) => None,
     }
+}
+
+/// The hint for a right answer after which `reuse` has no effect.
+fn of_answer(answer: &Answer) -> Option<String> {
+    let Answer::Http(http::Answer::Over { connection: ProbeConnection::NotKept, .. }) = answer else {
+        return None;
+    };
+    Some("`reuse` has no effect: the server ends the connection after its answer, or the body is longer than `max_body`".into())
 }
 
 /// A server that closes a connection without an answer has usually rejected the first octets.
@@ -57,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::kind::{handshake, http};
+    use crate::config::kind::handshake;
     use crate::config::tests::a_check;
 
     // H21, H9, H20: the failure, and what a person should try.
@@ -71,6 +80,19 @@ mod tests {
             let outcome = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
             let hint = of(&check, [192, 0, 2, 80].into(), &outcome);
             assert_eq!(hint.is_some_and(|hint| hint.contains("longer than `slow`, which is 20ms")), is_slow);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_kept_has_a_hint() {
+        let check = a_check("http = \"http://x/\"\nreuse = true");
+        for (connection, has_hint) in
+            [(ProbeConnection::New, false), (ProbeConnection::Kept, false), (ProbeConnection::NotKept, true)]
+        {
+            let answer = http::Answer::Over { status: 200, connection }.into();
+            let outcome = Outcome::Pass { answer, warning: None, took: Duration::ZERO };
+            let hint = of(&check, [192, 0, 2, 80].into(), &outcome);
+            assert_eq!(hint.is_some_and(|hint| hint.starts_with("`reuse` has no effect")), has_hint);
         }
     }
 

@@ -15,7 +15,9 @@ use super::super::proxy::{self, ProxyConfig, ProxyVersion};
 use super::super::reader::{PresentKeys, Table};
 use super::super::secret::{RequestUrl, SecretText, secret_text};
 use super::super::table::table;
+use super::super::value::boolean;
 use super::super::writer::TomlWriter;
+use super::super::written::nowhere;
 use super::certificate::{self, CertificateConfig, ClientFiles, LookAtFiles};
 use super::interface::{FirstOctets, ProbeKind};
 use expect::{expect_header, expect_json};
@@ -26,7 +28,7 @@ mod result;
 mod value;
 
 pub use expect::{ExpectedField, ExpectedJson, Mismatch};
-pub use result::{Answer, Failure, MalformedField};
+pub use result::{Answer, Failure, MalformedField, ProbeConnection};
 pub use value::{Digest, Field, HttpVersion, Statuses};
 
 table! {
@@ -45,6 +47,9 @@ table! {
         /// The version of HTTP.
         version("http_version"): one HttpVersion, default "\"auto\"", version,
             "http: `1.1`, `2` (also without TLS, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
+        /// Whether a probe uses the connection of the one before.
+        reuse: one bool, default "false", boolean,
+            "http: keep the connection for the next probe, with a new one at each tenth probe and after each failure; only with the methods `GET`, `HEAD` and `OPTIONS`";
         /// The statuses that pass; never empty.
         expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
             "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599";
@@ -120,6 +125,10 @@ impl ProbeKind for HttpConfig {
         if two(written).is_some() {
             table.own_only("send_proxy", &mut written.proxy.send_proxy);
         }
+        if !is_repeatable(written) || written.proxy.send_proxy.is_some() {
+            table.own_only("reuse", &mut written.reuse);
+            written.reuse.get_or_insert_with(|| nowhere(false));
+        }
         if written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD) {
             table.own_only("expect_body", &mut written.expect_body);
             table.own_only("expect_digest", &mut written.expect_digest);
@@ -142,6 +151,21 @@ impl ProbeKind for HttpConfig {
             let fault =
                 Fault::new(send_proxy.span(), message, "write `http_version = \"1.1\"`, or leave it out");
             faults.push(fault.beside(two.span(), "another version"));
+        }
+        if let (Some(reuse), Some(method)) = (&written.reuse, &written.method)
+            && *reuse.get_ref()
+            && !is_repeatable(written)
+        {
+            let message = format!("`reuse` is not allowed with the method {}", method.get_ref());
+            let help = "remove `reuse`, or write the method `GET`, `HEAD` or `OPTIONS`: the server may close a kept connection while a request is on its way, and then the request is sent again";
+            faults.push(Fault::new(reuse.span(), message, help).beside(method.span(), "the method"));
+        }
+        if let (Some(reuse), Some(send_proxy)) = (&written.reuse, &written.proxy.send_proxy)
+            && *reuse.get_ref()
+        {
+            let message = "`reuse` is not allowed with `send_proxy`";
+            let help = "remove `reuse`: the header begins a connection, and each probe has its own";
+            faults.push(Fault::new(reuse.span(), message, help).beside(send_proxy.span(), "the header"));
         }
         let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
         let help = "write an `https://` URL; without TLS there is no certificate";
@@ -168,6 +192,12 @@ impl ProbeKind for HttpConfig {
 /// The version of HTTP, if it is 2 alone.
 fn two(written: &Written) -> Option<&Spanned<HttpVersion>> {
     written.version.as_ref().filter(|version| *version.get_ref() == HttpVersion::Http2)
+}
+
+/// Whether the request may be sent a second time: by its method it only reads.
+fn is_repeatable(written: &Written) -> bool {
+    const READS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+    written.method.as_ref().is_none_or(|method| READS.contains(method.get_ref()))
 }
 
 /// Whether the probe uses no TLS.

@@ -59,14 +59,14 @@ fn unused_certificate() -> CertificateConfig {
 prop_compose! {
     fn https()(
         path in "[a-z0-9/?&='\\\\\"%ü.-]{0,12}", port in option::of(1u16..), tls in any::<bool>(), certificate in certificates(),
-        version in 0u8..3, method in "[A-Z]{1,7}", body in option::of(".{0,9}"), max_body in 1u32..=16_777_216,
+        version in 0u8..3, method in prop_oneof!["[A-Z]{1,7}", Just("GET".to_owned())], body in option::of(".{0,9}"), max_body in 1u32..=16_777_216,
         headers in proptest::collection::vec(("[a-z][a-z0-9-]{0,9}", "([!-~]([ -~]{0,9}[!-~])?)?"), 0..3),
         statuses in proptest::collection::vec((200u16..=599, 0u16..100), 1..4),
         (pattern, fields, json) in (
             option::of("[a-z^$.|\\[\\]*]{0,4}"),
             proptest::collection::vec("[a-z][a-z0-9-]{0,9}", 0..3),
             proptest::collection::vec(("(/[a-z~=]{0,4}){0,2}", -9i32..9), 0..3),
-        ), digest in any::<([bool; 2], [u8; 32])>(),
+        ), (digest, reuse) in any::<(([bool; 2], [u8; 32]), bool)>(),
     ) -> HttpConfig {
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let scheme = if tls { "https" } else { "http" };
@@ -74,6 +74,7 @@ prop_compose! {
         let ([given, long], octets) = digest;
         let method: http::Method = method.parse().unwrap();
         let bodiless = method == http::Method::HEAD;
+        let reads = bodiless || [http::Method::GET, http::Method::OPTIONS].contains(&method);
         HttpConfig {
             url: Url::parse(&format!("{scheme}://www.example.com{port}/{path}")).unwrap().into(),
             version: [HttpVersion::Auto, HttpVersion::Http1, HttpVersion::Http2][usize::from(version)],
@@ -96,6 +97,7 @@ prop_compose! {
             }),
             max_body,
             proxy: ProxyConfig { send_proxy: (version == 1).then_some(ProxyVersion::V2) },
+            reuse: reuse && reads && version != 1,
             // Without TLS the certificate has its defaults.
             certificate: if tls { certificate } else {
                 unused_certificate()

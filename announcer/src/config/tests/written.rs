@@ -99,6 +99,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         method = "GET"
         headers = []
         http_version = "auto"
+        reuse = false
         expect_status = "200-299"
         expect_header = []
         expect_json = []

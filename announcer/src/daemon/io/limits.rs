@@ -5,7 +5,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::config::{CheckConfig, Config};
+use crate::config::{CheckConfig, Config, ProbeConfig};
 use crate::health::io::probe;
 
 /// The limit of descriptors, as in the unit. More would be slow: some programs close all possible descriptors one by one.
@@ -49,7 +49,11 @@ fn needed(config: &Config) -> u64 {
                 .div_ceil(check.fast_interval.as_nanos().max(1))
                 .clamp(1, probe::MOST as u128)
     };
-    let probes: u128 = config.vips().flat_map(|(_, service)| &service.checks).map(one).sum();
+    // A kept connection, beside the probes.
+    let kept =
+        |check: &CheckConfig| u128::from(matches!(&check.probe, ProbeConfig::Http(http) if http.reuse));
+    let checks = config.vips().flat_map(|(_, service)| &service.checks);
+    let probes: u128 = checks.map(|check| one(check) + kept(check)).sum();
     // A session's own connection, and a new one that is opened while the old one is being closed.
     OTHER_FILES + 2 * config.peers.len() as u64 + u64::try_from(probes).unwrap_or(u64::MAX)
 }
@@ -96,5 +100,7 @@ mod tests {
         assert_eq!(with("tcp = 25\ninterval = \"50ms\"\ntimeout = \"1m\""), 66 + 2 * 8);
         assert_eq!(with("exec = [\"/bin/true\"]"), 66 + 2 * 4);
         assert_eq!(with("file = \"/run/up\""), 66);
+        assert_eq!(with("http = \"http://x/\""), 66 + 2);
+        assert_eq!(with("http = \"http://x/\"\nreuse = true"), 66 + 2 * 2);
     }
 }

@@ -1,9 +1,10 @@
-//! The HTTP probe: one request as a client of the URL sends it, over a new connection to the VIP itself.
+//! The HTTP probe: one request as a client of the URL sends it, over a new connection to the VIP itself; with `reuse`, over a kept
+//! one ([`direct`]).
 //!
 //! Touches the network. HTTP/1.1 (RFC 9112) or HTTP/2 (RFC 9113), as ALPN or the check says. The connection comes from the VIP too:
 //! its socket is bound to it, so that a probe fails when the VIP is not on this host, and never reaches another host that has it.
-//! No name is looked up, no proxy is used, no redirect is followed, and no request is sent twice (RFC 9110). If a server answers
-//! before it gets the request, [`early`] repeats the probe, because the library does not accept such an answer.
+//! No name is looked up, no proxy is used, no redirect is followed, and no request is sent twice (RFC 9110), except over a kept
+//! connection that the server has closed. If a server answers before it gets the request, [`early`] repeats the probe, because the library does not accept such an answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,11 +35,13 @@ use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 use crate::model::text::PrintableText;
 use crate::time_limit::io::within;
 
+mod direct;
 mod early;
 mod errors;
 #[cfg(test)]
 mod tests;
 
+use direct::DirectProbe;
 use early::EarlyProbe;
 
 /// Our User-Agent.
@@ -63,8 +66,17 @@ const SOONER: u32 = 16;
 #[derive(Debug)]
 pub struct HttpProbe {
     /// The prepared request, or the reason why it cannot be sent; then each probe fails with that reason.
-    ready: Result<PreparedRequest, Reason>,
+    ready: Result<Way, Reason>,
     timeout: Duration,
+}
+
+/// How the request is sent.
+#[derive(Debug)]
+enum Way {
+    /// By the library, over a new connection each time.
+    Library(Box<PreparedRequest>),
+    /// Over connections that we open ourselves.
+    Direct(Box<DirectProbe>),
 }
 
 #[derive(Debug)]
@@ -100,7 +112,14 @@ impl HttpProbe {
         let ready = match http.url.port_or_known_default() {
             Some(port) => {
                 let host = http.url.host().map(|host| host.to_owned());
-                PreparedRequest::new(http, &target.endpoint(port, host), timeout, prober.trust())
+                let (endpoint, store) = (target.endpoint(port, host), prober.trust());
+                if http.reuse {
+                    DirectProbe::new(http, &endpoint, timeout, store)
+                        .map(|probe| Way::Direct(Box::new(probe)))
+                } else {
+                    PreparedRequest::new(http, &endpoint, timeout, store)
+                        .map(|probe| Way::Library(Box::new(probe)))
+                }
             }
             None => Err(Reason::Other("the URL has no port")),
         };
@@ -109,17 +128,25 @@ impl HttpProbe {
 
     /// Makes one probe. If the future is dropped, the connection is closed.
     pub async fn probe(&self) -> Outcome {
-        if let Ok(PreparedRequest { judge: Some(judge), .. }) = &self.ready {
-            judge.prepare().await;
+        match &self.ready {
+            Ok(Way::Library(request)) => request.prepare().await,
+            Ok(Way::Direct(probe)) => probe.prepare().await,
+            Err(_) => {}
         }
         let start = Instant::now();
         // The time limit of the connection ends before the whole time limit.
         let mut waiting = TimeoutPhase::Answer;
         let end = match &self.ready {
-            Ok(ready) => within(self.timeout, ready.ask(&mut waiting)).await,
+            Ok(Way::Library(request)) => within(self.timeout, request.ask(&mut waiting)).await,
+            Ok(Way::Direct(probe)) => within(self.timeout, probe.ask(&mut waiting)).await,
             Err(reason) => Ok(Err(ProbeError::Fail(reason.clone()))),
         };
-        result::outcome(end, waiting, self.timeout, start.elapsed())
+        let outcome = result::outcome(end, waiting, self.timeout, start.elapsed());
+        if let (Ok(Way::Direct(probe)), Outcome::Fail { .. } | Outcome::Skipped(_)) = (&self.ready, &outcome)
+        {
+            probe.forget();
+        }
+        outcome
     }
 }
 
@@ -186,15 +213,15 @@ impl PreparedRequest {
             judge,
             bound: endpoint.from.is_some(),
             own_connection: endpoint.proxy.is_some(),
-            expectation: Expectation {
-                status: http.expect_status.clone(),
-                header: http.expect_header.clone(),
-                json: http.expect_json.clone(),
-                pattern: http.expect_body.clone(),
-                digest: http.expect_digest,
-                max_body: http.max_body,
-            },
+            expectation: Expectation::of(http),
         })
+    }
+
+    /// Reads the trusted certificates, unless that was done. This is not part of the time of a probe.
+    async fn prepare(&self) {
+        if let Some(judge) = &self.judge {
+            judge.prepare().await;
+        }
     }
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
@@ -315,6 +342,17 @@ fn authority(url: &Url) -> Result<HeaderValue, Reason> {
 }
 
 impl Expectation {
+    fn of(http: &kind::http::HttpConfig) -> Self {
+        Expectation {
+            status: http.expect_status.clone(),
+            header: http.expect_header.clone(),
+            json: http.expect_json.clone(),
+            pattern: http.expect_body.clone(),
+            digest: http.expect_digest,
+            max_body: http.max_body,
+        }
+    }
+
     async fn judge(&self, answer: Response, waiting: &mut TimeoutPhase) -> Result<Answer, ProbeError> {
         let status = answer.status();
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {

@@ -14,18 +14,58 @@ use crate::model::text::PrintableText;
 pub enum Answer {
     /// A status that passes.
     Status(u16),
+    /// The same from a check with `reuse`, which says over which connection.
+    Over {
+        /// 200 to 599.
+        status: u16,
+        /// The connection.
+        connection: ProbeConnection,
+    },
+}
+
+impl Answer {
+    /// The answer with its connection.
+    pub fn over(self, connection: ProbeConnection) -> Self {
+        let (Answer::Status(status) | Answer::Over { status, .. }) = self;
+        Answer::Over { status, connection }
+    }
+}
+
+/// The connection of a probe of a check with `reuse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeConnection {
+    /// A new one, which is kept for the next probe.
+    New,
+    /// A new one that cannot be kept: the server ends it, or the body was longer than `max_body`.
+    NotKept,
+    /// One that an earlier probe has opened.
+    Kept,
+}
+
+impl fmt::Display for ProbeConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProbeConnection::New => "a new connection",
+            ProbeConnection::NotKept => "a new connection that could not be kept",
+            ProbeConnection::Kept => "the kept connection",
+        })
+    }
 }
 
 impl Word for Answer {
     fn examples() -> Vec<Self> {
-        vec![Answer::Status(204)]
+        let over = |connection| Answer::Over { status: 204, connection };
+        let connections = [ProbeConnection::New, ProbeConnection::NotKept, ProbeConnection::Kept];
+        [Answer::Status(204)].into_iter().chain(connections.map(over)).collect()
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answer::Status(status) = self;
-        write!(f, "HTTP {status}")
+        match self {
+            Answer::Status(status) => write!(f, "HTTP {status}"),
+            Answer::Over { status, connection } => write!(f, "HTTP {status} over {connection}"),
+        }
     }
 }
 
@@ -234,9 +274,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_its_status() {
+    fn an_answer_is_its_status_and_the_connection_if_it_may_be_kept() {
         let answers: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
-        assert_eq!(answers, ["HTTP 204"]);
+        let over = [
+            "HTTP 204 over a new connection",
+            "HTTP 204 over a new connection that could not be kept",
+            "HTTP 204 over the kept connection",
+        ];
+        assert_eq!(answers, [&["HTTP 204"][..], &over].concat());
+        // A new variant does not compile before it is here, and then in the examples and above.
+        match Answer::Status(204) {
+            Answer::Status(_) => {}
+            Answer::Over { connection: ProbeConnection::New | ProbeConnection::NotKept, .. } => {}
+            Answer::Over { connection: ProbeConnection::Kept, .. } => {}
+        }
+        assert_eq!(
+            Answer::Status(200).over(ProbeConnection::New).to_string(),
+            "HTTP 200 over a new connection"
+        );
     }
 
     #[test]

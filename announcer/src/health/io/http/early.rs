@@ -98,9 +98,11 @@ async fn send(
 
 /// A connection that returns no data until something was written. When nothing more can be written, the rest is read, because it
 /// may contain the answer.
-struct SendFirstStream<T> {
+pub(super) struct SendFirstStream<T> {
     io: T,
     progress: SendProgress,
+    /// Whether data was read since the request began.
+    received: bool,
     /// The task that waits for data.
     waker: Option<Waker>,
 }
@@ -115,8 +117,28 @@ enum SendProgress {
 }
 
 impl<T> SendFirstStream<T> {
-    fn new(io: T) -> Self {
-        SendFirstStream { io, progress: SendProgress::Nothing, waker: None }
+    pub(super) fn new(io: T) -> Self {
+        SendFirstStream { io, progress: SendProgress::Nothing, received: false, waker: None }
+    }
+
+    /// Whether something was written, so that a request was sent before.
+    pub(super) fn is_sent(&self) -> bool {
+        self.progress != SendProgress::Nothing
+    }
+
+    /// Whether a part of what was written was lost.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.progress == SendProgress::InVain
+    }
+
+    /// Whether data was read since the request began.
+    pub(super) fn has_received(&self) -> bool {
+        self.received
+    }
+
+    /// Another request begins.
+    pub(super) fn begin_request(&mut self) {
+        self.received = false;
     }
 
     fn record(&mut self, progress: SendProgress) {
@@ -137,7 +159,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for SendFirstStream<T> {
             self.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        self.received |= buffer.filled().len() > before;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -24,6 +24,22 @@ pub(super) fn came_too_early(error: &reqwest::Error) -> bool {
         && last_of_hyper(error).is_some_and(is_of_early)
 }
 
+/// Whether the server has ended the connection, or has sent data before the request, without an answer to it. On a kept connection this
+/// says nothing about the server (RFC 9112 §9.3.1, RFC 9113 §8.7).
+pub(super) fn is_stale(error: &(dyn Error + 'static)) -> bool {
+    match find::<h2::Error>(error) {
+        Some(two) => {
+            let unprocessed = [h2::Reason::NO_ERROR, h2::Reason::REFUSED_STREAM];
+            two.is_io() || two.reason().is_some_and(|reason| unprocessed.contains(&reason))
+        }
+        None => {
+            let ended = [ProbeError::Fail(Reason::Closed), ProbeError::Fail(Reason::Reset)];
+            ended.contains(&before_answer(error, &HandshakeProgress::default()))
+                || last_of_hyper(error).is_some_and(is_of_early)
+        }
+    }
+}
+
 fn is_of_early(hyper: &hyper::Error) -> bool {
     let known = hyper.is_parse() || hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed();
     !known && !hyper.is_user() && hyper.source().is_none()

@@ -14,6 +14,7 @@ use crate::health::outcome::Shortage;
 use crate::own_process::in_own_process;
 
 mod early;
+mod reuse;
 mod secure;
 
 /// Long enough for a machine that is busy with other tests.

@@ -50,7 +50,7 @@ impl Target {
     /// The endpoint of its probes: the check's target or the VIP, with `port`, unless the target has another.
     pub fn endpoint(&self, port: u16, host: Option<Host>) -> Endpoint {
         let proxy = self.config.probe.send_proxy();
-        Endpoint { proxy, ..Endpoint::new(self.vip, self.config.target, port, host) }
+        Endpoint { proxy, ..Endpoint::new(self.vip, self.config.target.as_ref(), port, host) }
     }
 }
 

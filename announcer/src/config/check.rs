@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::{Spanned, Value as Toml};
 
-use super::endpoint::{self, TargetAddress};
+use super::endpoint::{self, ProbeTarget};
 use super::error::{Fault, unique};
 use super::keys::Section;
 use super::kind::certificate::LookAtFiles;
@@ -52,7 +52,7 @@ table! {
             "the effect of slow answers, by `rise` and `fall`: `warn`, a warning; `deprefer`, announced with the attributes of `[service.deprefer]`; without it, `warn`";
     }
     with {
-        target: Option<TargetAddress> as endpoint::Written;
+        target: Option<ProbeTarget> as endpoint::Written;
     }
 }
 
@@ -63,8 +63,8 @@ pub struct CheckConfig {
     pub name: String,
     /// The kind of the check, with its keys.
     pub probe: ProbeConfig,
-    /// `target`: the address that is probed instead of each VIP.
-    pub target: Option<TargetAddress>,
+    /// `target`: what is probed instead of each VIP.
+    pub target: Option<ProbeTarget>,
     /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
     pub interval: Duration,
     /// `fast_interval`, default `interval`, at least 50ms, never above `interval`: the same while the verdict may be about to
@@ -294,7 +294,7 @@ impl From<&Vec<CheckConfig>> for Checks {
                     on_timeout: on_timeout.map(nowhere),
                     slow: slow.map(|slow| nowhere(slow.after)),
                     on_slow: slow.map(|slow| nowhere(slow.effect)),
-                    target: endpoint::Written { target: target.map(nowhere) },
+                    target: endpoint::Written { target: target.clone().map(nowhere) },
                 },
                 kinds: vec![probe.into()],
             }
@@ -324,7 +324,7 @@ pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
             strangers(check, kind, at, faults);
         }
         check.kinds.iter().for_each(|kind| kind.judge(&check.present, faults));
-        port_of_echo(check, faults);
+        kind_of_target(check, faults);
         intervals(check, faults);
         slowness(check, faults);
     }
@@ -373,15 +373,23 @@ fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &m
     }
 }
 
-/// Records an error for a target with a port, if the kind has no ports.
-fn port_of_echo(check: &Written, faults: &mut Vec<Fault>) {
-    let is_echo =
-        check.kind().and_then(kind::Written::used).is_some_and(|probe| probe.has_target_without_port());
-    if let Some(target) =
-        check.keys.target.target.as_ref().filter(|target| is_echo && target.get_ref().port.is_some())
-    {
-        let help = format!("write `target = \"{}\"`", target.get_ref().ip);
-        faults.push(Fault::new(target.span(), "ICMP has no ports", help));
+/// Records an error for a target with a port, if the kind has no ports, and for a unix socket, if the kind cannot use one.
+fn kind_of_target(check: &Written, faults: &mut Vec<Fault>) {
+    let (Some(kind), Some(target)) = (check.kind(), &check.keys.target.target) else { return };
+    match target.get_ref() {
+        ProbeTarget::Address(address) => {
+            let is_echo = kind.used().is_some_and(|probe| probe.has_target_without_port());
+            if is_echo && address.port.is_some() {
+                let help = format!("write `target = \"{}\"`", address.ip);
+                faults.push(Fault::new(target.span(), "ICMP has no ports", help));
+            }
+        }
+        ProbeTarget::Socket(_) if !kind.takes_socket() => {
+            let message = format!("the target of `{}` cannot be a unix socket", kind.name());
+            let help = "write an address; a unix socket is for `http`, `tls`, `tcp` and `grpc`";
+            faults.push(Fault::new(target.span(), message, help));
+        }
+        ProbeTarget::Socket(_) => {}
     }
 }
 

@@ -19,6 +19,7 @@ pub mod http;
 pub mod icmp;
 mod interface;
 pub mod ntp;
+pub mod socket;
 pub mod talk;
 pub mod tcp;
 pub mod tls;
@@ -149,6 +150,11 @@ macro_rules! kinds {
                 match self { $( Written::$Kind(_) => name($module::Written::KEYS), )* }
             }
 
+            /// Whether its target may be a unix socket.
+            pub(super) fn takes_socket(&self) -> bool {
+                match self { $( Written::$Kind(_) => <$module::$Config as ProbeKind>::TAKES_SOCKET, )* }
+            }
+
             pub(super) fn used(&self) -> Option<ProbeConfig> {
                 match self { $( Written::$Kind(written) => written.used().map(ProbeConfig::$Kind), )* }
             }
@@ -180,11 +186,12 @@ macro_rules! kinds {
         }
 
         words! {
-            /// Why a probe failed, for reasons of its kind: one variant per kind with its own words, and one for words that kinds
+            /// Why a probe failed, for reasons of its kind: one variant per kind with its own words, and two for words that kinds
             /// share.
             Failure: FailureWord {
                 $( $( $Kind = $module::$Failure, )? )*
                 Handshake = handshake::Failure,
+                Socket = socket::Failure,
             }
         }
 

@@ -33,27 +33,26 @@ pub enum ProxyVersion {
 }
 
 impl ProxyVersion {
-    /// The header for a connection between these addresses, at most 107 octets. Without a common family it names no addresses.
-    pub fn header(self, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    /// The header for a connection between these addresses, its own one first, at most 107 octets. `None`, or two families: it names
+    /// no addresses, as for a unix socket.
+    pub fn header(self, addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
         match self {
-            ProxyVersion::V1 => v1(from, to).into_bytes(),
-            ProxyVersion::V2 => v2(from, to),
+            ProxyVersion::V1 => v1(addresses).into_bytes(),
+            ProxyVersion::V2 => v2(addresses),
         }
     }
 }
 
-fn v1(from: SocketAddr, to: SocketAddr) -> String {
-    let family = match (from, to) {
-        (SocketAddr::V4(_), SocketAddr::V4(_)) => "TCP4",
-        (SocketAddr::V6(_), SocketAddr::V6(_)) => "TCP6",
-        (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => {
-            return "PROXY UNKNOWN\r\n".to_owned();
-        }
+fn v1(addresses: Option<(SocketAddr, SocketAddr)>) -> String {
+    let (family, from, to) = match addresses {
+        Some((from @ SocketAddr::V4(_), to @ SocketAddr::V4(_))) => ("TCP4", from, to),
+        Some((from @ SocketAddr::V6(_), to @ SocketAddr::V6(_))) => ("TCP6", from, to),
+        Some(_) | None => return "PROXY UNKNOWN\r\n".to_owned(),
     };
     format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port())
 }
 
-fn v2(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+fn v2(addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     /// Version 2, and the commands LOCAL and PROXY.
     const LOCAL: u8 = 0x20;
@@ -61,15 +60,17 @@ fn v2(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
     /// The family of the addresses, and TCP.
     const TCP4: u8 = 0x11;
     const TCP6: u8 = 0x21;
-    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
-    let (command, family, addresses) = match (from, to) {
-        (SocketAddr::V4(from), SocketAddr::V4(to)) => {
+    let ports = |from: u16, to: u16| -> [u8; 4] { (u32::from(from) << 16 | u32::from(to)).to_be_bytes() };
+    let (command, family, addresses) = match addresses {
+        Some((SocketAddr::V4(from), SocketAddr::V4(to))) => {
+            let ports = ports(from.port(), to.port());
             (PROXY, TCP4, [&from.ip().octets()[..], &to.ip().octets(), &ports].concat())
         }
-        (SocketAddr::V6(from), SocketAddr::V6(to)) => {
+        Some((SocketAddr::V6(from), SocketAddr::V6(to))) => {
+            let ports = ports(from.port(), to.port());
             (PROXY, TCP6, [&from.ip().octets()[..], &to.ip().octets(), &ports].concat())
         }
-        (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => (LOCAL, 0, vec![]),
+        Some(_) | None => (LOCAL, 0, vec![]),
     };
     let length = u16::try_from(addresses.len()).unwrap_or_default().to_be_bytes();
     [SIGNATURE, &[command, family], &length, &addresses].concat()
@@ -111,24 +112,23 @@ mod tests {
     #[test]
     fn a_header_names_both_ends_of_the_connection() {
         const START: &str = "0d0a0d0a000d0a515549540a";
-        for (from, to, line, octets) in [
+        for (addresses, line, octets) in [
             (
-                "192.0.2.80:51234",
-                "192.0.2.80:443",
+                Some(("192.0.2.80:51234", "192.0.2.80:443")),
                 "PROXY TCP4 192.0.2.80 192.0.2.80 51234 443\r\n",
                 "2111000cc0000250c0000250c82201bb",
             ),
             (
-                "[2001:db8::80]:1",
-                "[2001:db8::80]:65535",
+                Some(("[2001:db8::80]:1", "[2001:db8::80]:65535")),
                 "PROXY TCP6 2001:db8::80 2001:db8::80 1 65535\r\n",
                 "2121002420010db800000000000000000000008020010db80000000000000000000000800001ffff",
             ),
-            ("192.0.2.80:1", "[::1]:2", "PROXY UNKNOWN\r\n", "20000000"),
+            (Some(("192.0.2.80:1", "[::1]:2")), "PROXY UNKNOWN\r\n", "20000000"),
+            (None, "PROXY UNKNOWN\r\n", "20000000"),
         ] {
-            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
-            assert_eq!(String::from_utf8(ProxyVersion::V1.header(from, to)).unwrap(), line);
-            let header = ProxyVersion::V2.header(from, to);
+            let addresses = addresses.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
+            assert_eq!(String::from_utf8(ProxyVersion::V1.header(addresses)).unwrap(), line);
+            let header = ProxyVersion::V2.header(addresses);
             let seen: String = header.iter().map(|octet| format!("{octet:02x}")).collect();
             assert_eq!(seen, format!("{START}{octets}"));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::endpoint::TargetAddress;
+use super::endpoint::{ProbeTarget, TargetAddress};
 use super::keys::Need;
 use super::kind::certificate::{CertificateConfig, Verify};
 use super::kind::http::{HttpConfig, HttpVersion, Statuses};
@@ -308,6 +308,7 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         ("tls = \"a\"", Some(443), "for a TLS handshake as with a:443 at 192.0.2.80"),
         ("tls = \"a:8443\"", Some(8443), "for a TLS handshake as with a:8443 at 192.0.2.80"),
         ("tcp = 25", Some(25), "for a connection to TCP port 25 at 192.0.2.80"),
+        ("tcp = 25\ntarget = \"unix:/run/app.sock\"", None, "for a connection to TCP port 25 at 192.0.2.80"),
         ("exec = [\"/bin/check\", \"-v\"]", None, "`/bin/check -v`"),
         ("icmp = 56", None, "for an echo of 56 octets at 192.0.2.80"),
         ("udp = 53", None, "for an answer to a datagram to UDP port 53 at 192.0.2.80"),
@@ -333,6 +334,8 @@ fn each_kind_of_check_has_its_port_and_its_request() {
         let check = a_check(lines);
         assert_eq!((check.port(), check.probe.request("192.0.2.80").as_str()), (port, request), "{lines}");
     }
+    let at = "unix:/run/app.sock";
+    assert_eq!(a_check("tcp = 25").probe.request(at), "for a connection at unix:/run/app.sock");
 }
 
 #[test]

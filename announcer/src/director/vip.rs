@@ -110,7 +110,7 @@ impl VipState {
         let checks = service.checks.iter().enumerate().map(|(index, check)| {
             // The verdict is kept if the request is the same and only the pace or the effect differs.
             let asks_the_same = |known: &config::CheckConfig| {
-                let same = (&known.probe, known.target) == (&check.probe, check.target);
+                let same = (&known.probe, &known.target) == (&check.probe, &check.target);
                 same && !service.checks.contains(known)
             };
             if let Some(place) = kept.iter().position(|(_, known, _)| *known == check) {

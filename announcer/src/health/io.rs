@@ -19,6 +19,7 @@ pub mod one_shot;
 pub mod probe;
 pub mod prober;
 mod result;
+mod stream;
 pub mod tcp;
 pub mod tls;
 pub mod trust;

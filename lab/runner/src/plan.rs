@@ -299,8 +299,11 @@ fn elsewhere(file: &str, config: &Config, own: &BTreeSet<IpAddr>) -> Vec<String>
     let checks =
         config.services.iter().flat_map(|service| service.checks.iter().map(move |check| (service, check)));
     checks
-        .filter_map(|(service, check)| Some((service, check, check.target?)))
-        .filter(|(_, _, target)| !target.ip.is_loopback() && !vips.contains(&target.ip) && !own.contains(&target.ip))
+        .filter_map(|(service, check)| Some((service, check, check.target.as_ref()?)))
+        .filter(|(_, _, target)| {
+            let ours = |ip: IpAddr| ip.is_loopback() || vips.contains(&ip) || own.contains(&ip);
+            !target.address().is_some_and(|address| ours(address.ip))
+        })
         .map(|(service, check, target)| {
             format!(
                 "{file}: service `{}`, check `{}`: `target = \"{target}\"` is no address of this frontend, and the lab has no other \

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use announcer::config::endpoint::ProbeTarget;
 use announcer::config::kind::http::{HttpConfig, HttpVersion};
 use announcer::config::{CheckConfig, Config, ProbeConfig};
 
@@ -39,9 +40,8 @@ pub(crate) fn nginx(name: &str, file: &str, config: &Config) -> Result<String, V
                     "{file}: service `{service}`, check `{check}`: the web server of the lab {why}; give the nginx.conf of yours with --web"
                 ));
             };
-            let Some(port) = check.target.and_then(|target| target.port).or(check.probe.port()) else {
-                continue;
-            };
+            let own = check.target.as_ref().and_then(ProbeTarget::address).and_then(|target| target.port);
+            let Some(port) = own.or(check.probe.port()) else { continue };
             let paths = ports.entry(port).or_default();
             match &check.probe {
                 ProbeConfig::Http(http) => match cannot(http) {

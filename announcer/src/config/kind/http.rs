@@ -89,6 +89,7 @@ impl ProbeKind for HttpConfig {
     const SHARED: &'static [&'static [Key]] =
         &[endpoint::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
+    const TAKES_SOCKET: bool = true;
 
     fn port(&self) -> Option<u16> {
         self.url.port_or_known_default()

@@ -38,6 +38,9 @@ pub(in crate::config) trait ProbeKind {
     /// How many file descriptors a hanging probe has open.
     const DESCRIPTORS: u64;
 
+    /// Whether its target may be a unix socket.
+    const TAKES_SOCKET: bool = false;
+
     /// The port that is probed, unless the target has another; `None`: no port is probed.
     fn port(&self) -> Option<u16> {
         None

@@ -19,7 +19,7 @@ table! {
     pub struct TcpConfig as Written {
         /// Above 0.
         port("tcp"): one u16, one_of "25", port,
-            "a TCP connection to that port, and the text that is sent and expected; 1 to 65535",
+            "a TCP connection to that port, and the text that is sent and expected; a unix socket as `target` has no port, and any number will do; 1 to 65535",
             own "the kind of a check says what is probed; write it in each `[[service.check]]`";
     }
     with {
@@ -35,6 +35,7 @@ impl ProbeKind for TcpConfig {
     const SHARED: &'static [&'static [Key]] =
         &[endpoint::Written::KEYS, talk::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
+    const TAKES_SOCKET: bool = true;
 
     fn port(&self) -> Option<u16> {
         Some(self.port)
@@ -45,7 +46,10 @@ impl ProbeKind for TcpConfig {
     }
 
     fn request(&self, at: &str) -> String {
-        format!("for a connection to TCP port {} at {at}", self.port)
+        match at.starts_with(endpoint::UNIX) {
+            true => format!("for a connection at {at}"),
+            false => format!("for a connection to TCP port {} at {at}", self.port),
+        }
     }
 
     fn write(written: &Written, out: &mut TomlWriter) {

@@ -63,6 +63,7 @@ impl ProbeKind for TlsConfig {
     const SHARED: &'static [&'static [Key]] =
         &[endpoint::Written::KEYS, certificate::Written::KEYS, proxy::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
+    const TAKES_SOCKET: bool = true;
 
     fn port(&self) -> Option<u16> {
         Some(self.server.port)

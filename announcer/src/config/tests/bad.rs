@@ -299,6 +299,12 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
             ("rise = 2", "target = \"localhost:80\""),
             (
                 "[[service.check]]",
+                "[[service.check]]\ntcp = 1\ntarget = \"unix:app.sock\"\n[[service.check]]\ntcp = 1\ntarget = \"unix:@app\"\n\
+                 [[service.check]]\ntcp = 1\ntarget = \"/run/app.sock\"\n[[service.check]]\ntcp = 1\ntarget = \"unix:/run/\"\n\
+                 [[service.check]]\nudp = 1\ntarget = \"unix:/run/app.sock\"\n[[service.check]]",
+            ),
+            (
+                "[[service.check]]",
                 "[[service.check]]\ntls = \"a\"\ntarget = \"0.0.0.0:80\"\n[[service.check]]",
             ),
             ("[[service.check]]", "[[service.check]]\ntls = \"a\"\ntarget = \"[::1]:0\"\n[[service.check]]"),

@@ -50,7 +50,7 @@ fn a_default_is_only_for_the_checks_to_which_it_fits() {
         let ProbeConfig::Http(http) = check(lines).probe else { panic!("{lines}") };
         http
     };
-    let local = Some(TargetAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None });
+    let local = Some(ProbeTarget::Address(TargetAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None }));
     assert_eq!(http("http = \"http://a/\"").expect_status, [Statuses { first: 204, last: 204 }]);
     assert_eq!(http("http = \"http://a/\"").certificate.verify, Verify::Warn, "no TLS, no certificate");
     assert_eq!(http("http = \"https://a/\"").certificate.verify, Verify::Require);

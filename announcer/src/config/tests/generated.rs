@@ -239,20 +239,29 @@ prop_compose! {
             (0u16..=8972).prop_map(|size| ProbeConfig::Icmp(IcmpConfig { size })),
             "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),
         ],
-        target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
+        target in option::of((any::<[bool; 3]>(), 1u16..)), interval in millisecond(50..=3_600_000),
         fast in 50u64..3_600_000,
         timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
         (on_failure, on_timeout) in (option::of(on_failure()), option::of(on_failure())),
         slow in option::of((1u64..60_000, any::<bool>())), start_period in millisecond(0..=3_600_000),
     ) -> CheckConfig {
-        let target = target.map(|([six, ported], port)| TargetAddress {
-            ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
-            port: ported.then_some(port),
+        let streams = ["http", "tls", "tcp", "grpc"].contains(&probe.kind());
+        let target = target.map(|([six, ported, is_socket], port)| {
+            let ip: IpAddr = if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+            match is_socket && streams {
+                true => ProbeTarget::of_test(&format!("unix:/run/{port}.sock")),
+                false => ProbeTarget::Address(TargetAddress { ip, port: ported.then_some(port) }),
+            }
         });
         let without_port = probe.has_target_without_port();
         let has_target = probe.port().is_some() || without_port;
         let target = target.filter(|_| has_target);
-        let target = target.map(|target| TargetAddress { port: target.port.filter(|_| !without_port), ..target });
+        let target = target.map(|target| match target {
+            ProbeTarget::Address(address) if without_port => {
+                ProbeTarget::Address(TargetAddress { port: None, ..address })
+            }
+            ProbeTarget::Address(_) | ProbeTarget::Socket(_) => target,
+        });
         let fast_interval = Duration::from_millis(fast).min(interval);
         let slow = slow.map(|(after, warns)| SlowLimit {
             after: Duration::from_millis(after),

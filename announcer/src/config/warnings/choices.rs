@@ -36,6 +36,11 @@ impl Config {
                         "{at}: `timeout` {timeout} is longer than `interval` {interval}: while the server hangs, it is asked only every {timeout}; write `timeout = \"{interval}\"`, or a longer `interval`"
                     ));
                 }
+                if let Some(folder) = hidden_folder(check) {
+                    sentences.push(format!(
+                        "{at}: `target` is below `{folder}`, which the unit of announcer hides from the daemon; let the server listen on a socket below `/run`"
+                    ));
+                }
                 if let Some(host) = self.other_host(service, check) {
                     sentences.push(format!(
                         "{at}: `target` {host} is not known to be this host: if it is another one and fails, all frontends withdraw the VIPs at the same time; write `on_failure = \"deprefer\"`"
@@ -87,7 +92,7 @@ impl Config {
 
     /// The target of a check whose failure alone withdraws its VIPs, if nothing in the configuration says that it is on this host.
     fn other_host(&self, service: &ServiceConfig, check: &CheckConfig) -> Option<IpAddr> {
-        let ip = check.target?.ip;
+        let ip = check.target.as_ref()?.address()?.ip;
         let withdraws = check.on_failure.unwrap_or(service.on_failure) == OnFailure::Withdraw;
         let count = service.checks.len();
         let ours = self.vips().map(|(vip, _)| vip).chain(self.own_addresses());
@@ -114,6 +119,12 @@ impl Config {
     }
 }
 
+/// The folder of a unix socket that the shipped unit hides by `PrivateTmp=` or `ProtectHome=`.
+fn hidden_folder(check: &CheckConfig) -> Option<&'static str> {
+    let path = check.target.as_ref()?.socket()?.path();
+    ["/tmp", "/var/tmp", "/home", "/root", "/run/user"].into_iter().find(|folder| path.starts_with(folder))
+}
+
 /// Whether a check asks a VIP. A program is told the VIP.
 fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
@@ -122,7 +133,10 @@ fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
         // The kernel answers, whatever the server does.
         ProbeConfig::File(_) | ProbeConfig::Icmp(_) => false,
     };
-    kind && check.target.is_none_or(|target| target.ip == vip)
+    kind && check
+        .target
+        .as_ref()
+        .is_none_or(|target| target.address().is_some_and(|address| address.ip == vip))
 }
 
 #[cfg(test)]
@@ -141,6 +155,8 @@ mod tests {
         const HANGS: &str = "service `www`, check `tcp`: `timeout` 2s is longer than `interval` 1s: while the server hangs, it is asked only every 2s; write `timeout = \"1s\"`, or a longer `interval`";
         const NOT_ASKED: &str = "service `www`: no check asks the VIPs themselves";
         const OTHER: &str = "service `www`, check `db`: `target` 10.0.0.7 is not known to be this host";
+        const HIDDEN: &str =
+            "service `www`, check `db`: `target` is below `/tmp`, which the unit of announcer hides";
         const TCP: &str = "[[service.check]]\ntcp = 80\n";
         let db = |keys: &str| format!("{TCP}[[service.check]]\nname = \"db\"\ntcp = 5432\n{keys}\n");
         for (service, checks, want) in [
@@ -149,6 +165,10 @@ mod tests {
             ("", "[[service.check]]\nfile = \"/run/up\"\n".into(), vec![NOT_ASKED]),
             ("", format!("{TCP}target = \"127.0.0.1\"\n"), vec![NOT_ASKED]),
             ("", format!("{TCP}target = \"192.0.2.80\"\n"), vec![]),
+            ("", db("target = \"unix:/run/db.sock\""), vec![]),
+            ("", db("target = \"unix:/tmp/db.sock\""), vec![HIDDEN]),
+            ("", db("target = \"unix:/tmpfs/db.sock\""), vec![]),
+            ("", format!("{TCP}target = \"unix:/run/db.sock\"\n"), vec![NOT_ASKED]),
             ("", "[[service.check]]\nexec = [\"/bin/x\"]\n".into(), vec![]),
             ("", format!("{TCP}[[service.check]]\nfile = \"/run/up\"\n"), vec![]),
             ("", db("target = \"10.0.0.7\""), vec![OTHER]),

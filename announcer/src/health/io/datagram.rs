@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
-use super::connect::probe_error;
+use super::connect::{ip_of, probe_error};
 use super::result::{self, ProbeError, ProbeSuccess};
 use crate::config::endpoint::Endpoint;
 use crate::health::outcome::{Outcome, TimeoutPhase};
@@ -76,13 +76,14 @@ pub(super) async fn exchange(
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<UdpSocket, ProbeError> {
+    let to = ip_of(endpoint)?;
     let open = async {
-        let any: IpAddr = match endpoint.to {
+        let any: IpAddr = match to {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind(SocketAddr::new(endpoint.from.unwrap_or(any), 0)).await?;
-        socket.connect(endpoint.to).await?;
+        socket.connect(to).await?;
         Ok(socket)
     };
     open.await.map_err(|error| probe_error(endpoint, &error))

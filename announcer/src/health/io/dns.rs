@@ -4,6 +4,7 @@
 //! reported if no other one comes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::datagram::{self, Judgement};
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess};
 use super::tls::{self, Handshake};
-use crate::config::endpoint::Endpoint;
+use crate::config::endpoint::{Endpoint, ServerAddress};
 use crate::config::kind;
 use crate::config::kind::dns::{DnsConfig, DnsTransport, Failure};
 use crate::health::outcome::{Outcome, Reason, TimeoutPhase};
@@ -43,9 +44,10 @@ impl DnsProbe {
         let timeout = target.config.timeout;
         let endpoint = target.endpoint(dns.asked_port(), dns.server_name.clone());
         let handshake = dns.certificate().map(|certificate| {
-            let address = match endpoint.to.ip() {
-                std::net::IpAddr::V4(ip) => Host::Ipv4(ip),
-                std::net::IpAddr::V6(ip) => Host::Ipv6(ip),
+            let address = match &endpoint.to {
+                ServerAddress::Ip(SocketAddr::V4(to)) => Host::Ipv4(*to.ip()),
+                ServerAddress::Ip(SocketAddr::V6(to)) => Host::Ipv6(*to.ip()),
+                ServerAddress::Unix(_) => Host::Domain("localhost".to_owned()), // the configuration has no such target
             };
             let host = dns.server_name.as_ref().unwrap_or(&address);
             Handshake::new(host, Vec::new(), certificate, prober.trust(), timeout)

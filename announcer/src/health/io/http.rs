@@ -22,7 +22,7 @@ use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess};
 use super::tls::{self, HandshakeProgress, watched};
 use super::trust::{Judge, TrustStore};
-use crate::config::endpoint::Endpoint;
+use crate::config::endpoint::{Endpoint, ServerAddress};
 use crate::config::kind;
 use crate::config::kind::certificate::Flaw;
 use crate::config::kind::handshake::{self, Warning};
@@ -113,7 +113,8 @@ impl HttpProbe {
             Some(port) => {
                 let host = http.url.host().map(|host| host.to_owned());
                 let (endpoint, store) = (target.endpoint(port, host), prober.trust());
-                if http.reuse {
+                // The library has no unix sockets.
+                if http.reuse || matches!(endpoint.to, ServerAddress::Unix(_)) {
                     DirectProbe::new(http, &endpoint, timeout, store)
                         .map(|probe| Way::Direct(Box::new(probe)))
                 } else {
@@ -179,8 +180,8 @@ impl PreparedRequest {
             HttpVersion::Http2 => None,
         };
         let mut builder = bare(tls).local_address(endpoint.from).connect_timeout(timeout - timeout / SOONER);
-        if let Some(name) = name {
-            builder = builder.resolve(&name, endpoint.to);
+        if let (Some(name), Some(to)) = (name, endpoint.to.ip()) {
+            builder = builder.resolve(&name, to);
         }
         let mut request = Request::new(http.method.clone(), url);
         for Field { name, value, .. } in &http.headers {
@@ -295,18 +296,19 @@ enum NoAnswer<'a> {
 /// The URL for the library, with which it connects to the endpoint; and the name in it, for which the library needs the address.
 fn target(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
     let no_host = |()| Reason::Other("the URL has no host that can be replaced");
+    let Some(to) = endpoint.to.ip() else { return Err(Reason::Other("a unix socket has no URL")) };
     let mut target = url.clone();
     let name = match &endpoint.host {
         Some(Host::Domain(name)) => Some(name.clone()),
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => {
-            target.set_ip_host(endpoint.to.ip()).map_err(no_host)?;
+            target.set_ip_host(to.ip()).map_err(no_host)?;
             None
         }
         None => return Err(Reason::Other("the URL has no host")),
     };
     // If the URL has a port, the library uses it, and not the port of the resolved address.
     if name.is_none() || target.port().is_some() {
-        target.set_port(Some(endpoint.to.port())).map_err(no_host)?;
+        target.set_port(Some(to.port())).map_err(no_host)?;
     }
     Ok((target, name))
 }

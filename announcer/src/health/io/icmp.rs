@@ -12,11 +12,11 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::connect::probe_error;
+use super::connect::{ip_of, probe_error};
 use super::datagram;
 use super::prober::Prober;
 use super::result::ProbeError;
-use crate::config::endpoint::Endpoint;
+use crate::config::endpoint::{Endpoint, ServerAddress};
 use crate::config::kind::icmp::{Answer, Failure, IcmpConfig};
 use crate::health::outcome::Outcome;
 use crate::health::{Target, icmp};
@@ -45,7 +45,10 @@ impl IcmpProbe {
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
         let mut refused = None;
-        let family = if self.endpoint.to.is_ipv4() { Family::V4 } else { Family::V6 };
+        let family = match &self.endpoint.to {
+            ServerAddress::Ip(SocketAddr::V4(_)) => Family::V4,
+            ServerAddress::Ip(SocketAddr::V6(_)) | ServerAddress::Unix(_) => Family::V6,
+        };
         let sequence = fastrand::u16(..);
         let data: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(self.size.into()).collect();
         let judge = |octets: &[u8]| match icmp::judge(family, sequence, &data, octets) {
@@ -74,14 +77,15 @@ fn open(endpoint: &Endpoint, family: Family) -> Result<UdpSocket, ProbeError> {
                 Some(_) | None => probe_error(endpoint, &error),
             }
         })?;
-    connect(endpoint, socket).map_err(|error| probe_error(endpoint, &error))
+    let to = ip_of(endpoint)?;
+    connect(endpoint, to, socket).map_err(|error| probe_error(endpoint, &error))
 }
 
 /// A ping socket is bound, connected, read and written like one of UDP.
-fn connect(endpoint: &Endpoint, socket: Socket) -> io::Result<UdpSocket> {
+fn connect(endpoint: &Endpoint, to: SocketAddr, socket: Socket) -> io::Result<UdpSocket> {
     if let Some(from) = endpoint.from {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
-    socket.connect(&endpoint.to.into())?;
+    socket.connect(&to.into())?;
     UdpSocket::from_std(socket.into())
 }

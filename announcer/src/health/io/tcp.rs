@@ -1,4 +1,4 @@
-//! The TCP probe: one connection, on which text may be sent and expected.
+//! The TCP probe: one connection, over TCP or to a unix socket, on which text may be sent and expected.
 //!
 //! Touches the network. A probe of a VIP also comes from the VIP, as in [`super::http`] (RFC 9293).
 //!
@@ -10,11 +10,11 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::connect::{connect, probe_error};
 use super::prober::Prober;
 use super::result::{self, ProbeError};
+use super::stream::ProbeStream;
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::tcp::{Answer, Failure};
@@ -96,7 +96,7 @@ fn unexpected(came: &[u8]) -> ProbeError {
 }
 
 /// Reads the octets that have arrived, so that the close is a FIN.
-fn finish(stream: &TcpStream) {
+fn finish(stream: &ProbeStream) {
     let mut left = MOST;
     while let Ok(read @ 1..) = stream.try_read(&mut [0; 4096])
         && left > 0

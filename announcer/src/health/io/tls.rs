@@ -23,7 +23,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion};
 use rustls::{RootCertStore, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
@@ -32,6 +31,7 @@ use super::connect::{connect, probe_error};
 use super::identity::ClientAuth;
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
+use super::stream::ProbeStream;
 use super::trust::{CertificateFindings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
@@ -102,7 +102,7 @@ pub(super) struct Handshake {
 
 /// A connection after its handshake.
 pub(super) struct TlsConnection {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<ProbeStream>,
     /// A flaw that does not make the probe fail.
     pub(super) warning: Option<Warning>,
     /// The version of TLS.
@@ -171,7 +171,7 @@ impl Handshake {
         !self.config.alpn_protocols.is_empty()
     }
 
-    async fn shake(&self, tcp: TcpStream) -> Result<TlsConnection, HandshakeError> {
+    async fn shake(&self, tcp: ProbeStream) -> Result<TlsConnection, HandshakeError> {
         let connector = TlsConnector::from(self.config.clone());
         let (end, mut seen) = watched(connector.connect(self.name.clone(), tcp)).await;
         let again = seen.reconsider(&self.judge).await;
@@ -189,7 +189,7 @@ impl Handshake {
 /// Why a server refuses our certificate, or that we have none, after a handshake and our end of the connection. In TLS 1.3, it only
 /// judges the certificate after the client has ended the handshake: it sends an alert, or closes the connection too. A server that does
 /// neither is not waited for longer than `patience`.
-async fn refusal(stream: &mut TlsStream<TcpStream>, patience: Duration) -> Option<Failure> {
+async fn refusal(stream: &mut TlsStream<ProbeStream>, patience: Duration) -> Option<Failure> {
     let read = async {
         let mut octets = [0; 512];
         loop {

@@ -1,3 +1,4 @@
+use announcer::config::endpoint::{ProbeTarget, TargetAddress};
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -231,7 +232,7 @@ fn what_the_lab_cannot_do_is_refused_with_file_and_place() {
         let peers = ["10.1.1.0"];
         let mut config = config(1, &peers, "\"192.0.2.80\"");
         config.config.services[0].checks[0].target =
-            Some(announcer::config::endpoint::TargetAddress { ip: target.parse().unwrap(), port: None });
+            Some(ProbeTarget::Address(TargetAddress { ip: target.parse().unwrap(), port: None }));
         plan(&[config], &routers(&[link()])).map(|_| ())
     };
     for target in ["127.0.0.1", "192.0.2.80", "10.1.1.1"] {
@@ -240,6 +241,11 @@ fn what_the_lab_cannot_do_is_refused_with_file_and_place() {
     assert!(
         own("10.1.1.0").unwrap_err()[0].contains("`target = \"10.1.1.0\"` is no address of this frontend")
     );
+    let mut socket = config(1, &["10.1.1.0"], "\"192.0.2.80\"");
+    let with_socket = "[bgp]\nasn = 65001\nrouter_id = \"10.255.0.1\"\n[[peer]]\nname = \"p1\"\naddress = \"10.1.1.0\"\nasn = 65000\n[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\ntarget = \"unix:/run/app.sock\"\n";
+    socket.config = announcer::config::parse("test", with_socket).unwrap_or_else(|errors| panic!("{errors}"));
+    let refused = plan(&[socket], &routers(&[link()])).unwrap_err();
+    assert!(refused[0].contains("`target = \"unix:/run/app.sock\"` is no address of this frontend"));
     let many: Vec<String> = (0..9).map(|_| link()).collect();
     let refused = plan(&configs(&[&["10.1.1.0"]]), &routers(&many)).unwrap_err();
     assert_eq!(refused, ["a lab has at most 8 routers, and --router is there 9 times"]);

@@ -3,10 +3,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::config::endpoint::ServerAddress;
 use crate::health::outcome::Shortage;
 
 /// Long enough for a machine that is busy with other tests.
@@ -57,7 +58,7 @@ impl TcpServer {
         });
         let expect = expect.map(pattern);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(vip), to, host: None, proxy: None },
+            endpoint: Endpoint { from: Some(vip), to: ServerAddress::Ip(to), host: None, proxy: None },
             send: send.into(),
             expect,
             timeout: TIMEOUT,
@@ -165,7 +166,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(4)), to, host: None, proxy: None },
+        endpoint: Endpoint { from: Some(vip(4)), to: ServerAddress::Ip(to), host: None, proxy: None },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -181,7 +182,7 @@ async fn a_full_queue_gives_no_connection() {
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(5)), to, host: None, proxy: None },
+        endpoint: Endpoint { from: Some(vip(5)), to: ServerAddress::Ip(to), host: None, proxy: None },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -195,7 +196,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(missing), to, host: None, proxy: None },
+            endpoint: Endpoint { from: Some(missing), to: ServerAddress::Ip(to), host: None, proxy: None },
             send: String::new(),
             expect: None,
             timeout: TIMEOUT,

@@ -1,5 +1,5 @@
 # demo · test · e2e · outlive · chain · soak · bfd-soak · keepers · interop · vm · page · lint · bench · bench-quick · bench-drain · bench-death ·
-# deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
+# deb · rpm · dist · container · sbom · packages-test · bench-scale · bench-probes · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 HOST := $(shell uname -m)-unknown-linux-gnu
@@ -32,7 +32,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/netlink-dump/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e outlive chain soak bfd-soak keepers interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
+.PHONY: demo demo-programs test e2e outlive chain soak bfd-soak keepers interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale bench-probes fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -275,3 +275,9 @@ simulate:
 # 5,000 VIPs to 8 peers, and as root a start with 3,000 VIPs that are not on lo.
 bench-scale:
 	cargo bench -p announcer --bench scale
+
+# What probes of 100 and 1,000 services cost, over HTTP and HTTPS, with `reuse` and without: in turns, in a quarter of an hour. It
+# writes that section of docs/benchmarks.md alone. Nothing else should run on the machine during this time.
+bench-probes:
+	cargo bench -p announcer --bench probes --no-run
+	$(SUDO) env PATH="$$PATH" cargo bench -p announcer --bench probes -- 3 page

@@ -136,8 +136,10 @@ fn main() -> Result<()> {
     println!("\n{}", page(&results));
     // A run with `--services` counts as complete here.
     let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
-    if let Some(file) = args.page.or(whole.then_some(kept)) {
-        fs::write(&file, page(&results)).with_context(|| format!("{}", file.display()))?;
+    if let Some(file) = args.page.or(whole.then(|| kept.clone())) {
+        let before = fs::read_to_string(&kept).unwrap_or_default();
+        fs::write(&file, page::with_probes_of(&page(&results), &before))
+            .with_context(|| format!("{}", file.display()))?;
     }
     Ok(())
 }

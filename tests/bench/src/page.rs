@@ -332,6 +332,17 @@ pub(crate) fn with_chain(page: &str, section: &str) -> String {
     with_section(page, section, &[chain::HEADING, COSTS])
 }
 
+/// The heading of the section about probes, which `make bench-probes` measures.
+const PROBES: &str = "\n## New and kept connections\n";
+
+/// A new page with the section about probes that the page before has, which `make bench` does not measure.
+pub(crate) fn with_probes_of(page: &str, before: &str) -> String {
+    let Some(start) = before.find(PROBES) else { return page.to_owned() };
+    let behind = &before[start + PROBES.len()..];
+    let end = start + PROBES.len() + behind.find("\n## ").unwrap_or(behind.len());
+    with_section(page, &before[start..end], &[PROBES, COSTS])
+}
+
 /// A page with another section of the first of these headings, or with one more, before the first of the others that the page has.
 fn with_section(page: &str, section: &str, headings: &[&str]) -> String {
     let start = headings.iter().find_map(|heading| page.find(heading)).unwrap_or(page.len());
@@ -470,6 +481,12 @@ mod tests {
         ] {
             assert_eq!(&replaced, wanted);
         }
+        let probes = format!("{PROBES}\nFigures.\n");
+        let with_probes = with_section(&whole, &probes, &[PROBES, COSTS]);
+        assert_eq!(with_probes_of(&whole, &with_probes), with_probes);
+        assert_eq!(with_probes_of(&whole, &whole), whole);
+        assert_eq!(with_chain(&with_deaths(&with_probes, &of_deaths), &of_chain), with_probes);
+        assert_eq!(with_probes_of("no costs\n", &probes), format!("no costs\n{probes}"));
         assert_eq!(with_chain("no sections\n", &of_chain), format!("no sections\n{of_chain}"));
     }
 

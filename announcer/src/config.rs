@@ -88,7 +88,7 @@ pub use dsr::DsrConfig;
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{Config, FILE, canonical};
 pub use health::HealthConfig;
-pub use hooks::HooksConfig;
+pub use hooks::{HookOwner, HooksConfig};
 pub use kind::ProbeConfig;
 pub use log::LogConfig;
 pub use metrics::MetricsConfig;

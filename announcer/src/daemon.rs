@@ -41,7 +41,8 @@
 //!                                                             mpsc<Reload>              -> run
 //!                                                             mpsc<UpgradeRequest>      -> run
 //!                                                             mpsc<LevelRequest>        -> log level
-//! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
+//! hooks             mpsc<Vec<StandingChange>>, watch<Config>, watch<HookRuns>           -> metrics
+//!                     watch<DrainsInForce>, watch<Peers>
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
 //! program file      the file on disk, each minute             watch<DiskProgram>        -> metrics
 //!                                                             watch<warnings>           -> control
@@ -108,6 +109,8 @@ use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::history::{self, History};
+use crate::hook::drains::DrainsInForce;
+use crate::hook::io::HookInputs;
 use crate::hook::{self, HookRuns};
 use crate::log::io::{self as log_io, Log};
 use crate::memory;
@@ -261,8 +264,17 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     probes.apply(&config, &director);
     let (changes, changed) = mpsc::channel(16);
     let (runs_tx, runs) = watch::channel(HookRuns::default());
+    let in_force = DrainsInForce { drains: drains.clone(), generation: ribs.borrow().generation };
+    let (in_force_tx, in_force) = watch::channel(Arc::new(in_force));
+    let hook_inputs = HookInputs {
+        configs: configs.clone(),
+        changes: changed,
+        drains: in_force,
+        peers: peers.clone(),
+        continues,
+    };
     // It is not started again: each run is a separate task, and after a restart the waiting runs would be lost.
-    tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
+    tokio::spawn(hook::io::run(hook_inputs, programs.clone(), runs_tx));
     let (numbers_tx, numbers) = watch::channel(VipNumbers { not_looked_for: 1, ..VipNumbers::default() });
     let turns = Turns::new(started);
     let directed = turns.last();
@@ -275,6 +287,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         tally: tallies,
         samples: samples_tx,
         hooks: changes,
+        drains: in_force_tx,
         history: batches,
         states: states_tx,
         numbers: numbers_tx,

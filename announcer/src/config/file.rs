@@ -62,7 +62,7 @@ pub struct Config {
     pub services: Vec<ServiceConfig>,
     /// How announcer watches the health of the VIPs.
     pub health: HealthConfig,
-    /// The hook that runs on changes; `None`: there is no hook.
+    /// The commands that run for the changes of all services and for drains; `None`: there are none.
     pub hooks: Option<HooksConfig>,
     /// The address where Prometheus reads metrics; `None`: there are no metrics.
     pub metrics: Option<MetricsConfig>,
@@ -118,7 +118,7 @@ pub(super) struct WrittenFile {
     pub(super) peers: Vec<peer::Written>,
     pub(super) services: Vec<service::Written>,
     pub(super) health: Option<health::Written>,
-    pub(super) hooks: Option<hooks::Written>,
+    pub(super) hooks: hooks::Written,
     pub(super) metrics: Option<metrics::Written>,
     pub(super) drain: Option<drain::Written>,
     pub(super) chain: Option<chain::Written>,
@@ -146,7 +146,7 @@ pub(super) fn read(
             peers: table.tables("peer", peer::read),
             services: table.tables("service", service::Written::read),
             health: table.table("health", health::Written::read),
-            hooks: table.table("hooks", hooks::Written::read),
+            hooks: hooks::Written::read(table),
             metrics: table.table("metrics", metrics::Written::read),
             drain: table.table("drain", drain::Written::read),
             chain: table.table("chain", chain::Written::read),
@@ -182,7 +182,7 @@ impl WrittenFile {
             peers: self.peers.iter().map(peer::Written::used).collect::<Option<_>>()?,
             services: self.services.iter().map(service::Written::used).collect::<Option<_>>()?,
             health: self.health.as_ref()?.used()?,
-            hooks: absent_or_good(self.hooks.as_ref().map(hooks::Written::used))?,
+            hooks: self.hooks.used()?,
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
             drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
             chain: absent_or_good(self.chain.as_ref().map(chain::Written::used))?,
@@ -223,10 +223,7 @@ fn write(config: &Config, mut out: TomlWriter) -> String {
     }
     out.header(health::SECTION.header);
     health::Written::from(health).write(&mut out);
-    if let Some(hooks) = hooks {
-        out.header(hooks::SECTION.header);
-        hooks::Written::from(hooks).write(&mut out);
-    }
+    hooks::Written::from(hooks).write_as(&hooks::SECTION, &mut out);
     if let Some(metrics) = metrics {
         out.header(metrics::SECTION.header);
         metrics::Written::from(metrics).write(&mut out);

@@ -15,6 +15,7 @@ use toml::{Spanned, Value as Toml};
 use super::address::{address, source, usable};
 use super::bfd::{self, BfdConfig};
 use super::error::Fault;
+use super::hooks::{self, HooksConfig};
 use super::keys::{Section, optional_table};
 use super::overrides;
 use super::table::table;
@@ -28,7 +29,11 @@ use crate::model::{Family, Overrides, PeerAsn, PeerName};
 pub(super) const SECTION: Section = Section {
     header: "[[peer]]",
     doc: "A router to which announcer connects.",
-    keys: &[&[Written::KEYS, overrides::Written::KEYS, &[optional_table("bfd", &bfd::SECTION)]]],
+    keys: &[&[
+        Written::KEYS,
+        overrides::Written::KEYS,
+        &[optional_table("bfd", &bfd::SECTION), optional_table("hooks", &hooks::OF_PEER)],
+    ]],
 };
 
 table! {
@@ -88,6 +93,8 @@ table! {
         overrides: Overrides as overrides::Written;
         /// `[peer.bfd]`; `None`: there is no BFD with this router.
         bfd: Option<BfdConfig> as bfd::Written;
+        /// `[peer.hooks]`: the command for the changes of its session; `None`: there is none.
+        hooks: Option<HooksConfig> as hooks::WrittenOfPeer;
     }
 }
 
@@ -181,8 +188,8 @@ fn system(value: &Value<'_>) -> Result<System, ValueError> {
 }
 
 impl PeerConfig {
-    /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key, BFD or the name of
-    /// the router's system differ.
+    /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key, BFD, hooks or the name
+    /// of the router's system differ.
     pub fn same_session(&self, other: &PeerConfig) -> bool {
         self.name == other.name && self.session_settings() == other.session_settings()
     }

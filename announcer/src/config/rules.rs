@@ -46,7 +46,9 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
         file.peers.iter().map(|peer| peer.name.as_ref().map(|name| name.get_ref().as_str())).collect();
     let services = file.services.iter().map(|service| &service.recipients);
     services.for_each(|written| recipients::judge(written, names.as_ref(), faults));
-    file.hooks.iter().for_each(|written| hooks::judge(written, faults));
+    hooks::judge(&file.hooks, faults);
+    file.services.iter().for_each(|service| hooks::judge(&service.hooks, faults));
+    file.peers.iter().for_each(|peer| hooks::judge_of_peer(&peer.hooks, faults));
 }
 
 /// Two values that name the same VIPs.

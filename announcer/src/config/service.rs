@@ -14,6 +14,7 @@ use toml::de::DeValue;
 use super::address::prefix;
 use super::check::{CheckConfig, OnFailure};
 use super::error::Fault;
+use super::hooks::{self, HooksConfig};
 use super::keys::{Key, Section, optional_table, tables};
 use super::range::vips;
 use super::table::table;
@@ -29,7 +30,11 @@ pub(super) const SECTION: Section = Section {
         Written::KEYS,
         recipients::Written::KEYS,
         attributes::Written::KEYS,
-        &[optional_table("deprefer", &deprefer::SECTION), CHECKS],
+        &[
+            optional_table("deprefer", &deprefer::SECTION),
+            optional_table("hooks", &hooks::OF_SERVICE),
+            CHECKS,
+        ],
     ]],
 };
 
@@ -91,6 +96,8 @@ table! {
         attributes: Attributes as attributes::Written;
         /// `[service.deprefer]`: the attributes of a route that is the last choice.
         deprefer: Deprefer as deprefer::Written;
+        /// `[service.hooks]`: the commands for the changes of this service; `None`: there are none.
+        hooks: Option<HooksConfig> as hooks::Written;
         /// `[[service.check]]`: at least one.
         checks: Vec<CheckConfig> as check::Checks;
     }

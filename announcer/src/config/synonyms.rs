@@ -36,6 +36,8 @@ const DEPREFER: &str = "[service.deprefer]";
 const BFD: &str = "[peer.bfd]";
 const CHECK: &str = "[[service.check]]";
 const HOOKS: &str = "[hooks]";
+const SERVICE_HOOKS: &str = "[service.hooks]";
+const PEER_HOOKS: &str = "[peer.hooks]";
 const METRICS: &str = "[metrics]";
 const STATUS: &str = "[status]";
 const DRAIN: &str = "[drain]";
@@ -124,7 +126,13 @@ pub(super) const SYNONYMS: &[Synonym] = &[
         "write a `[[service.check]]` below this table, with `http = \"http://www.example.com/healthz\"` or `exec = [\"/usr/local/bin/check-www\"]`"),
     to(&[SERVICE], &["check_interval", "check_timeout", "check_rise", "check_fail", "delay_loop"], &[(CHECK, "interval"), (CHECK, "timeout"), (CHECK, "rise"), (CHECK, "fall")],
         "write `interval`, `timeout`, `rise` and `fall` in the `[[service.check]]` below this table"),
-    to(&[SERVICE, CHECK, PEER, BGP], &["notify", "notify_up", "notify_down", "notify_master", "notify_backup", "notify_fault", "on_change", "on_up", "on_down", "up_execute", "down_execute"],
+    to(&[SERVICE], &["notify", "notify_up", "notify_down", "notify_master", "notify_backup", "notify_fault", "on_change", "on_up", "on_down", "up_execute", "down_execute", "hook"],
+        &[(SERVICE_HOOKS, "on_change")], "write `on_change = [\"/usr/local/bin/hook\"]` in `[service.hooks]`: one program for every change"),
+    to(&[PEER], &["notify", "notify_up", "notify_down", "on_change", "on_up", "on_down", "up_execute", "down_execute", "hook"],
+        &[(PEER_HOOKS, "on_change")], "write `on_change = [\"/usr/local/bin/hook\"]` in `[peer.hooks]`: one program for every change"),
+    to(&[SERVICE, DRAIN], &["on_drain"], &[(HOOKS, "on_drain"), (SERVICE_HOOKS, "on_drain")],
+        "write `on_drain = [\"/usr/local/bin/drained\"]` in `[hooks]` or `[service.hooks]`"),
+    to(&[CHECK, BGP], &["notify", "notify_up", "notify_down", "notify_master", "notify_backup", "notify_fault", "on_change", "on_up", "on_down", "up_execute", "down_execute"],
         &[(HOOKS, "on_change")], "write `on_change = [\"/usr/local/bin/hook\"]` in `[hooks]`: one program for every change"),
     // Checks.
     to(&[CHECK], &["url", "uri", "https", "http_get", "ssl_get"], &[(CHECK, "http")], "write `http = \"http://www.example.com/healthz\"`, or `https://` in it"),
@@ -169,7 +177,8 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[FILE], &["include", "includes", "import", "imports", "conf_d"], &[],
         "remove it: announcer also reads each `*.toml` in the folder `conf.d` beside the main file"),
     to(&[LOG], &["log_level", "severity", "verbosity"], &[(LOG, "level")], ""),
-    to(&[HOOKS], &["notify", "notify_up", "notify_down", "notify_fault", "command", "script", "exec", "execute", "run", "on_up", "on_down"], &[(HOOKS, "on_change")], ""),
+    to(&[HOOKS, SERVICE_HOOKS, PEER_HOOKS], &["notify", "notify_up", "notify_down", "notify_fault", "command", "script", "exec", "execute", "run", "on_up", "on_down"], &[(HOOKS, "on_change")], ""),
+    to(&[PEER_HOOKS], &["on_drain"], &[(HOOKS, "on_drain")], "write `on_drain` in `[hooks]`: drains of routers are reported there"),
     to(&[METRICS, STATUS], &["port", "address", "bind", "host", "listen_address", "bind_address", "listen_port"], &[(METRICS, "listen")],
         "write address and port, as in `listen = \"127.0.0.1:9179\"`"),
     to(&[DRAIN], &["timeout", "wait", "grace", "max_wait", "grace_period"], &[(DRAIN, "deadline")], ""),

@@ -140,6 +140,7 @@ fn a_good_file_is_read_as_it_says() {
                 password_file: None,
                 os: None,
                 bfd: None,
+                hooks: None,
                 overrides: Overrides {
                     next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
                     ..Overrides::default()
@@ -166,6 +167,7 @@ fn a_good_file_is_read_as_it_says() {
                 min_announcers: None,
                 backup: false,
                 deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
+                hooks: None,
                 checks: vec![CheckConfig {
                     name: "http".into(),
                     probe,

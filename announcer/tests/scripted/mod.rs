@@ -88,6 +88,7 @@ pub fn peer(port: u16) -> PeerConfig {
         ttl_security: false,
         password_file: None,
         os: None,
+        hooks: None,
         bfd: None,
         overrides: Overrides { next_hop_v6: Some("2001:db8:1::1".parse().unwrap()), ..Overrides::default() },
     }

@@ -72,7 +72,7 @@ pub(super) const HEALTHCHECK: Block = Block {
         dropped(&["group"], "a program has the groups of its user"),
         dropped(
             &["execute", "up-execute", "down-execute", "disabled-execute"],
-            "there is one hook for all services, `[hooks]` `on_change`; it has ANNOUNCER_STANDING where this has STATE",
+            "write `on_change` in `[hooks]`, or in `[service.hooks]` for one service; it has ANNOUNCER_STANDING where this has STATE",
         ),
     ],
 };

@@ -6,7 +6,8 @@ const VRRP: &str = "routers choose among the announcers by BGP; there is no VRRP
 const LVS: &str = "the routers spread clients over the frontends (ECMP); there is no LVS";
 const PROCESS: &str = "it is for the processes of keepalived";
 const MAIL: &str = "alerts come from the metrics: docs/alerts";
-const HOOK: &str = "there is one hook for all services, `[hooks]` `on_change`, with ANNOUNCER_STANDING";
+const HOOK: &str =
+    "write `on_change` in `[hooks]`, or in `[service.hooks]` for one service; it has ANNOUNCER_STANDING";
 
 pub(super) const FILE: Block = Block {
     title: "the file",

@@ -376,6 +376,21 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a command that is looked for", &[("[bgp]", "[hooks]\non_change = [\"hook\", \"x\"]\n[bgp]")]),
     ("a command with a NUL in it", &[("[bgp]", "[hooks]\non_change = [\"/hook\", \"\\u0000\"]\n[bgp]")]),
     ("a command in one string", &[("[bgp]", "[hooks]\non_change = \"/hook x\"\n[bgp]")]),
+    (
+        "hooks of a service and of a peer",
+        &[
+            (
+                "[[service.check]]",
+                "[service.hooks]\non_drain = [\"drained\"]\non_down = [\"/x\"]\n[[service.check]]",
+            ),
+            ("[[service]]", "[peer.hooks]\non_change = [\"hook\"]\non_drain = [\"/x\"]\n[[service]]"),
+        ],
+    ),
+    (
+        "hooks without a command",
+        &[("med = 100", "med = 100\nhooks = true"), ("port = 179", "hooks = true\nport = 179")],
+    ),
+    ("a hook in a service", &[("med = 100", "med = 100\non_change = [\"/x\"]\non_drain = [\"/x\"]")]),
     ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
     ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
     ("metrics at a VIP", &[("[bgp]", "[metrics]\nlisten = \"192.0.2.80:9179\"\n[bgp]")]),

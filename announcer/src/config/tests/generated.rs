@@ -355,13 +355,15 @@ prop_compose! {
             password_file: password.then(|| "keys/r.key".into()), os,
             overrides,
             bfd: bfd.map(|(interval, multiplier, strict)| BfdConfig { interval, multiplier, strict }),
+            hooks: source.then(|| HooksConfig { on_change: vec!["/bin/router".into()], on_drain: Vec::new(), timeout: hold.max(Duration::from_secs(1)).min(Duration::from_secs(60)) }),
         }
     }
 }
 
 prop_compose! {
-    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> HooksConfig {
-        HooksConfig { on_change: std::iter::once("/bin/hook".to_owned()).chain(arguments).map(Into::into).collect(), timeout }
+    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), drains in any::<bool>(), timeout in millisecond(100..=300_000)) -> HooksConfig {
+        let on_change = std::iter::once("/bin/hook".to_owned()).chain(arguments).map(Into::into).collect();
+        HooksConfig { on_change, on_drain: if drains { vec!["/bin/drained".into()] } else { Vec::new() }, timeout }
     }
 }
 
@@ -453,7 +455,7 @@ prop_compose! {
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             ports: if flaps { [443, u16::from(covered) + 1].into() } else { BTreeSet::new() },
             min_announcers: chain.as_ref().filter(|_| flaps).map(|_| 2),
-            on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(),
+            on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(), hooks: hooks.clone().filter(|_| covered),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));

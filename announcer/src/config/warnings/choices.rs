@@ -77,17 +77,19 @@ impl Config {
                 | ProbeConfig::Grpc(_) => None,
             })
         });
-        let hook = self
-            .hooks
-            .iter()
-            .filter_map(|hooks| Some(("`[hooks]`".to_owned(), "on_change", hooks.on_change.first()?)));
+        let hooks = self.all_hooks().flat_map(|(owner, hooks)| {
+            let commands = [("on_change", &hooks.on_change), ("on_drain", &hooks.on_drain)];
+            commands
+                .into_iter()
+                .filter_map(move |(key, command)| Some((owner.to_string(), key, command.first()?)))
+        });
         let sentence = |(at, key, program): (String, &str, &SecretText)| {
             let why = look(Path::new(program.as_str())).err()?;
             Some(format!(
                 "{at}: `{program}` {why}; install it, or write the path of another program in `{key}`"
             ))
         };
-        checks.chain(hook).filter_map(sentence).collect()
+        checks.chain(hooks).filter_map(sentence).collect()
     }
 
     /// The target of a check whose failure alone withdraws its VIPs, if nothing in the configuration says that it is on this host.

@@ -24,6 +24,7 @@ use crate::health::io::prober::Prober;
 use crate::health::watch::WatchPlan;
 use crate::health::{ListenerFact, Pace, ProbeFact, Target};
 use crate::history::io::ChangeBatch;
+use crate::hook::drains::DrainsInForce;
 use crate::log::at_level;
 use crate::metrics::Tally;
 use crate::model::Generation;
@@ -49,8 +50,10 @@ pub(in crate::daemon) struct ChangeObservers {
     pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the status page.
     pub(in crate::daemon) samples: watch::Sender<Samples>,
-    /// For the hook.
+    /// For the hooks.
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
+    /// For the hooks: the drains whose routes are decided.
+    pub(in crate::daemon) drains: watch::Sender<Arc<DrainsInForce>>,
     /// For the history.
     pub(in crate::daemon) history: mpsc::Sender<ChangeBatch>,
     /// For the chain: the states of all VIPs; empty while no chain is configured.
@@ -70,7 +73,7 @@ impl ChangeObservers {
             return;
         }
         self.tally.send_modify(|tally| changes.iter().for_each(|change| tally.changed(change)));
-        // The tasks of the history and of the hook receive them at once, also while the hook runs. They end with the daemon.
+        // The tasks of the history and of the hooks receive them at once, also while a hook runs. They end with the daemon.
         let _ = self.history.send(ChangeBatch { changes: changes.clone(), known }).await;
         let _ = self.hooks.send(changes).await;
     }
@@ -112,6 +115,8 @@ pub(in crate::daemon) async fn direct(
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = StartLog::new(Instant::now());
     let (mut burst, mut plans, mut recounted) = (Burst::default(), Spacing::default(), false);
+    // The drains that are not published yet.
+    let mut drained = None;
     observers.numbers.send_replace(director.numbers());
     loop {
         observers.turns.turned(tokio::time::Instant::now().into_std());
@@ -166,6 +171,7 @@ pub(in crate::daemon) async fn direct(
                 if !forgiven.is_empty() {
                     facts.push(Fact::Forgive(forgiven));
                 }
+                drained = Some(drains.clone());
                 facts.push(Fact::Drains(drains));
                 applied = waits.map(GenerationReply::Plain);
             }
@@ -218,6 +224,9 @@ pub(in crate::daemon) async fn direct(
             *published = decided;
             news
         });
+        if let Some(drains) = drained.take() {
+            observers.drains.send_replace(Arc::new(DrainsInForce { drains, generation }));
+        }
         if let Some(reply) = report {
             let _ = reply.send(director.report());
         }

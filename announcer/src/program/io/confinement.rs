@@ -67,7 +67,7 @@ impl Confinement {
         let (_, configs) = self.kept_from.as_ref()?;
         let config = configs.borrow().clone();
         let is_program = |check: &CheckConfig| matches!(check.probe, ProbeConfig::Exec(_));
-        let has_programs = config.hooks.is_some()
+        let has_programs = config.all_hooks().next().is_some()
             || config.services.iter().any(|service| service.checks.iter().any(is_program));
         self.support.warning().filter(|_| has_programs && !Uid::effective().is_root())
     }

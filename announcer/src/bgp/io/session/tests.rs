@@ -78,6 +78,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         ttl_security: false,
         password_file: Some(file.clone()),
         os: None,
+        hooks: None,
         bfd: None,
         overrides: Overrides::default(),
     });

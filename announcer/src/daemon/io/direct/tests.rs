@@ -77,6 +77,7 @@ fn running() -> Running {
         tally: watch::Sender::new(Tally::new(&config)),
         samples: watch::Sender::new(crate::page::samples::Samples::new(&config)),
         hooks,
+        drains: watch::Sender::default(),
         history,
         states: watch::Sender::default(),
         numbers: watch::Sender::default(),

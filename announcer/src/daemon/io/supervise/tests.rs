@@ -196,6 +196,7 @@ fn director(
         tally: watch::Sender::new(Tally::new(&config)),
         samples: watch::Sender::new(crate::page::samples::Samples::default()),
         hooks,
+        drains: watch::Sender::default(),
         history,
         states: watch::Sender::default(),
         numbers: watch::Sender::default(),

@@ -83,9 +83,9 @@ pub struct Host {
     pub powered: bool,
     pub rules: Option<Rules>,
     /// What is stored of the members of the installed ring: what they said last.
-    stored: BTreeMap<IpAddr, Said>,
+    stored: Vec<(IpAddr, Said)>,
     /// Which members the installed rules know; those that were added while lists differ are not among them.
-    stored_list: BTreeSet<IpAddr>,
+    stored_list: HostSet,
     /// Since when it has rules.
     pub rules_since: Option<Instant>,
     pub daemon: Option<Daemon>,
@@ -128,15 +128,10 @@ pub struct Daemon {
     pub leaving: Option<Leaving>,
     /// When it decides next, if nothing changes before.
     decides: Option<Instant>,
-    /// From what it has decided last, if there is nothing left to do: the same again would decide the same.
-    decided: Option<Decided>,
-}
-
-/// What the decisions of a daemon that stays are made from, beside its rules and its lists.
-#[derive(PartialEq)]
-struct Decided {
-    macs: HostSet,
-    others: Vec<(IpAddr, MemberObservation)>,
+    /// What it knew of the others when it decided last.
+    others: BTreeMap<IpAddr, MemberObservation>,
+    /// Whose MAC addresses were known then, if it stays and nothing was left to do: the same again would decide the same.
+    decided: Option<HostSet>,
 }
 
 /// What a host does that others notice.
@@ -165,8 +160,8 @@ impl Host {
             index,
             powered: false,
             rules: None,
-            stored: BTreeMap::new(),
-            stored_list: BTreeSet::new(),
+            stored: Vec::new(),
+            stored_list: HostSet::default(),
             rules_since: None,
             daemon: None,
             announces: false,
@@ -204,11 +199,11 @@ impl Host {
         let macs = self.rules.as_ref().map(|rules| rules.believed).unwrap_or_default();
         believed.update(macs.iter().map(address), world.now);
         // If this host is not in the list, it leaves with what its rules know.
-        let stored: Vec<IpAddr> = self.stored_list.iter().copied().collect();
+        let stored: BTreeSet<IpAddr> = self.stored_list.iter().map(address).collect();
         let lists = if self.list.contains(&self.own()) {
-            MemberLists::new(&self.list, self.rules.as_ref().map(|_| &self.stored_list))
+            MemberLists::new(&self.list, self.rules.as_ref().map(|_| &stored))
         } else {
-            MemberLists::new(&stored, None)
+            MemberLists::new(&Vec::from_iter(stored), None)
         };
         self.daemon = Some(Daemon {
             number,
@@ -221,6 +216,7 @@ impl Host {
             said_rules: self.rules.is_some(),
             leaving: None,
             decides: None,
+            others: BTreeMap::new(),
             decided: None,
         });
         self.reload(self.list.clone(), world)
@@ -262,10 +258,12 @@ impl Host {
             let settings = MemberSettings { own, member, interval: INTERVAL };
             if daemon.peers.get_mut(index(member)).is_none() {
                 let start = HeartbeatStart::new(world.luck.u128(1..)).unwrap();
-                daemon.peers.insert(match self.stored.get(&member).filter(|_| daemon.began == world.now) {
-                    Some(said) => Member::former(settings, start, *said, world.now),
-                    None => Member::new(settings, start, world.now),
-                });
+                daemon.peers.insert(
+                    match self.stored.iter().find(|(of, _)| *of == member && daemon.began == world.now) {
+                        Some((_, said)) => Member::former(settings, start, *said, world.now),
+                        None => Member::new(settings, start, world.now),
+                    },
+                );
             }
         }
     }
@@ -342,15 +340,12 @@ impl Host {
             }
         }
         let forgot = daemon.believed.expire(now);
-        let observe = |member: &Member| (member.address(), MemberObservation::of(member, now));
-        if let Some(decided) = daemon.decided.as_ref().filter(|_| daemon.leaving.is_none() && !forgot)
-            && decided.macs == daemon.macs
-            && daemon.peers.iter().map(observe).eq(decided.others.iter().copied())
-        {
+        let changed = daemon.peers.observe(&mut daemon.others, now);
+        if daemon.decided == Some(daemon.macs) && daemon.leaving.is_none() && !forgot && !changed {
             self.send(world);
             return effects;
         }
-        let mut others: BTreeMap<IpAddr, MemberObservation> = daemon.peers.iter().map(observe).collect();
+        let mut others = std::mem::take(&mut daemon.others);
         let changing = daemon.lists.is_changing();
         daemon.lists.step(&[own], &others, INTERVAL, now);
         if changing {
@@ -380,9 +375,10 @@ impl Host {
         if let (Some(rules), true) = (&self.rules, settled(&others)) {
             let in_ring = others.iter().filter(|(member, _)| rules.ring.has(**member).v4);
             let known = rules.ring.entries.iter().filter(|entry| entry.v4 != Some(Absence::NotAgreed));
-            self.stored_list = known.map(|entry| entry.member).collect();
+            self.stored_list = HostSet::of(known.map(|entry| index(entry.member)));
             let in_ring = in_ring.filter(|_| presence != MemberPresence::Left);
-            self.stored = in_ring.filter_map(|(member, observed)| Some((*member, observed.said?))).collect();
+            self.stored.clear();
+            self.stored.extend(in_ring.filter_map(|(member, observed)| Some((*member, observed.said?))));
         }
         if let Some(rules) = &self.rules
             && !daemon.said_rules
@@ -433,8 +429,8 @@ impl Host {
         daemon.decides = flows.into_iter().chain(waits.then(|| now + INTERVAL)).min();
         let done = installed && daemon.installing.is_none() && settled(&others);
         let stays = self.announces && daemon.said_rules && daemon.decides.is_none();
-        daemon.decided =
-            (done && stays).then(|| Decided { macs: daemon.macs, others: others.into_iter().collect() });
+        daemon.decided = (done && stays).then_some(daemon.macs);
+        daemon.others = others;
         self.send(world);
         effects
     }

@@ -1,10 +1,12 @@
 //! The other members, as a daemon knows them, and when each of them is due.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use announcer::chain::member::Member;
+use announcer::chain::ring::MemberObservation;
 
 use crate::host::index;
 
@@ -61,8 +63,20 @@ impl Peers {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.iter().flatten().map(|peer| &peer.member)
+    /// Brings what is known of each of them up to date, and returns whether something has changed.
+    pub fn observe(&self, known: &mut BTreeMap<IpAddr, MemberObservation>, now: Instant) -> bool {
+        let members = || self.0.iter().flatten().map(|peer| &peer.member);
+        if !known.keys().copied().eq(members().map(Member::address)) {
+            *known = members().map(|member| (member.address(), MemberObservation::of(member, now))).collect();
+            return true;
+        }
+        let mut changed = false;
+        for (known, member) in known.values_mut().zip(members()) {
+            let observed = MemberObservation::of(member, now);
+            changed |= *known != observed;
+            *known = observed;
+        }
+        changed
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {

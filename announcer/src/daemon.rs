@@ -43,6 +43,8 @@
 //!                                                             mpsc<LevelRequest>        -> log level
 //! hooks             mpsc<Vec<StandingChange>>, watch<Config>, watch<HookRuns>           -> metrics
 //!                     watch<DrainsInForce>, watch<Peers>
+//! weights           the files, watch<Config>                  watch<FileWeights>        -> director
+//!                                                             watch<warnings>           -> control
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
 //! program file      the file on disk, each minute             watch<DiskProgram>        -> metrics
 //!                                                             watch<warnings>           -> control
@@ -132,6 +134,8 @@ use crate::takeover::{Start, StartReport};
 use crate::vip::findings::HostFindings;
 use crate::vip::{self, WantedVips};
 use crate::watchdog::Turns;
+use crate::weight;
+use crate::weight::io::WeightChannels;
 
 /// The options of the command line.
 #[derive(Debug, Clone)]
@@ -295,7 +299,18 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         main_turns: main_turns.clone(),
     };
     let (enough_tx, enough_others) = watch::channel(Arc::default());
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard, enough_others };
+    // After a takeover the weights go on, whatever the files say at this moment.
+    let (weights_tx, weights) = watch::channel(Arc::new(facts.weights(&config)));
+    let (weight_warnings, weight_warning) = watch::channel(Vec::new());
+    let of_weights = WeightChannels {
+        configs: configs.clone(),
+        files: files.clone(),
+        weights: weights_tx,
+        warnings: weight_warnings,
+    };
+    let _weights = OwnedTask::new("weights".into(), move || weight::io::run(of_weights.clone()));
+    let inputs =
+        DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard, enough_others, weights };
     let (stored, usable, checked) = (takeover.clone(), takeover.clone(), takeover.clone());
     let store = Box::new(move |director: &mut Director| stored.store(director, host_start));
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers, store));
@@ -435,6 +450,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
             page_error,
             vip_warning,
             finding_warning,
+            weight_warning,
             level_warning,
             program_warning,
         ],

@@ -39,9 +39,10 @@ use crate::health::check::Verdict;
 use crate::health::shortages::Shortages;
 use crate::health::watch::{VipPort, WatchPlan};
 use crate::health::{ListenerFact, Pace, ProbeFact, WatchSpec};
-use crate::model::{Generation, PeerName, ServiceName};
+use crate::model::{Asn, Generation, PeerName, ServiceName, Weight};
 use crate::rib::{Attributes, LocRib, Routes};
 use crate::vip::Presence;
+use crate::weight::FileWeights;
 
 use decide::DecisionTime;
 pub use figures::{Figures, VipNumbers};
@@ -73,6 +74,8 @@ pub enum Fact {
     /// The VIPs that enough other members of the chain announce (`min_announcers`). The other VIPs with this key are the last choice
     /// when their probes fail, and are not withdrawn.
     EnoughOthers(Arc<BTreeSet<IpAddr>>),
+    /// The weights of the services with `weight_file`, as far as they are known.
+    Weights(Arc<FileWeights>),
     /// An operator wants these services to be probed at once; `None`: all.
     Recheck(Option<Vec<String>>),
     /// The daemon will end soon: every VIP is the last choice until then.
@@ -117,6 +120,8 @@ pub struct Director {
     drained_peers: Arc<BTreeSet<PeerName>>,
     /// The VIPs that enough other members of the chain announce. As long as nothing is known of them, it is empty.
     enough_others: Arc<BTreeSet<IpAddr>>,
+    /// The weights of the services with `weight_file`, as far as they are known.
+    weights: Arc<FileWeights>,
     shortages: Shortages,
     /// How often a lease ran out.
     lapses: u64,
@@ -142,7 +147,7 @@ pub struct Director {
 impl Director {
     /// A director without facts, which announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
-        Director::begin(config, drains, Arc::default(), now, |_, _, vip| vip)
+        Director::begin(config, drains, Arc::default(), Arc::default(), now, |_, _, vip| vip)
     }
 
     /// A director whose VIPs begin with what `with` makes of a VIP without facts.
@@ -150,6 +155,7 @@ impl Director {
         config: Arc<Config>,
         drains: Drains,
         enough_others: Arc<BTreeSet<IpAddr>>,
+        weights: Arc<FileWeights>,
         now: Instant,
         with: impl Fn(IpAddr, &ServiceConfig, VipState) -> VipState,
     ) -> Self {
@@ -162,6 +168,7 @@ impl Director {
             drained_peers: Arc::new(drained_peers(&drains)),
             drains,
             enough_others,
+            weights,
             shortages: Shortages::default(),
             lapses: 0,
             leaving: false,
@@ -253,6 +260,12 @@ impl Director {
                 let changed: Vec<IpAddr> =
                     before.symmetric_difference(&self.enough_others).copied().collect();
                 changed.into_iter().for_each(|vip| self.judge(vip, now.time(), now, &mut changes));
+            }
+            Fact::Weights(weights) => {
+                self.weights = weights;
+                self.read_attributes();
+                let vips: Vec<IpAddr> = self.vips.keys().copied().collect();
+                vips.into_iter().for_each(|vip| self.route(vip, now.time()));
             }
             Fact::Renew(targets, since) => self.renew(&targets, since, now, &mut changes),
             Fact::Recheck(services) => {
@@ -386,14 +399,27 @@ impl Director {
     }
 }
 
+impl Director {
+    /// The weight of a service's routes; `None`: they have none.
+    fn weight_of(&self, service: &ServiceConfig) -> Option<Weight> {
+        self.file_weight(service).or(service.weight)
+    }
+
+    /// The weight that the file of a service has given to its routes.
+    fn file_weight(&self, service: &ServiceConfig) -> Option<Weight> {
+        service.weight_file.as_ref().and_then(|_| self.weights.get(&service.name)).copied()
+    }
+}
+
 fn drained_peers(drains: &Drains) -> BTreeSet<PeerName> {
     drains.peers().into_iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 impl ServiceAttributes {
-    fn of(service: &crate::config::ServiceConfig) -> Self {
+    fn of(service: &ServiceConfig, weight: Option<Weight>, asn: Asn) -> Self {
         let recipients = service.recipients.clone();
-        let normal = Attributes { recipients, ..service.attributes.clone() };
+        let mut normal = Attributes { recipients, ..service.attributes.clone() };
+        normal.extended_communities.extend(weight.map(|weight| weight.community(asn)));
         let deprefer = Some(Box::new(service.deprefer.clone()));
         ServiceAttributes {
             last_choice: Arc::new(Attributes { deprefer, ..normal.clone() }),

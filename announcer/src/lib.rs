@@ -6,7 +6,7 @@
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io, page/io
-//! 2  history/io -> bgp/io    bgp/io  bfd/io  chain/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    bfd/io, chain/io -> realtime/io    all of them -> files/io    memory/io  log/io  time_limit/io  chain/io, takeover/io -> capabilities/io    takeover/io -> systemd/io -> monotonic/io
+//! 2  history/io -> bgp/io    bgp/io  bfd/io  chain/io  health/io  drain/io  vip/io  hook/io -> bgp/io  weight/io  config/io  fallback/io -> program/io    bfd/io, chain/io -> realtime/io    all of them -> files/io    memory/io  log/io  time_limit/io  chain/io, takeover/io -> capabilities/io    takeover/io -> systemd/io -> monotonic/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}    bfd::{fsm, packet}
 //!    chain::{heartbeat, member, ring, rules}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
@@ -60,3 +60,4 @@ pub mod time_limit;
 pub mod top;
 pub mod vip;
 pub mod watchdog;
+pub mod weight;

@@ -92,6 +92,8 @@ table! {
         "How often a VIP's standing, or the reason for it, changed"
     DRAINED Gauge "announcer_service_drained" ["service"]
         "1 while a drain withdraws a service (a drain of this service or of all services), else 0"
+    WEIGHT Gauge "announcer_service_weight" ["service"]
+        "The weight of a service's routes on this host, 1 to 100; absent for services without a weight"
     DRAIN_INFO Gauge "announcer_drain_info" ["drain", "by", "until"]
         "1 for each drain in force, by its file (`_all`: of all services): who made it, and when it ends by itself; empty if it does not"
     DRAIN_END Gauge "announcer_drain_end_timestamp_seconds" ["drain"]
@@ -199,9 +201,9 @@ table! {
     FALLBACK Gauge "announcer_fallback_config" []
         "1 while the last good configuration runs, because the file was wrong at the start, else 0"
     HOOKS Counter "announcer_hook_runs_total" ["result"]
-        "Runs of the hook, by result: ok, failed, timeout (it was killed), or not_started"
+        "Runs of all hooks, by result: ok, failed, timeout (it was killed), or not_started"
     HOOKS_REPLACED Counter "announcer_hook_replaced_total" []
-        "Changes for which the hook was not run, because the VIP changed again before its turn came"
+        "Changes for which a hook was not run, because the VIP, session or drain changed again before its turn came"
     LOST_LINES Counter "announcer_log_lines_lost_total" []
         "Lines of the log that were not written, because standard error was not read in time"
     START Gauge "process_start_time_seconds" []
@@ -262,7 +264,7 @@ pub struct Scrape {
     pub reloads: Reloads,
     /// Whether the last good configuration runs instead of the file.
     pub fallback: bool,
-    /// The counters of the hook's runs.
+    /// The counters of the hooks' runs.
     pub hooks: HookRuns,
     /// How many lines of the log were lost.
     pub lost_lines: u64,

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 pub use attributes::{Attributes, Deprefer, Overrides, Recipients};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use histogram::Histogram;
+pub use weight::Weight;
 
 mod attributes;
 mod community;
 pub mod histogram;
 pub mod text;
+mod weight;
 
 /// An address family that a session can carry (AFI 1 or 2 with SAFI 1, RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -77,6 +77,9 @@ pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
     sizes(&written.communities, &written.extended_communities, &written.large_communities, faults);
 }
 
+/// The most extended communities of a route.
+pub(super) const MOST_EXTENDED: usize = 31;
+
 /// The limits on the communities of a route: if all lists are full, half of an UPDATE of 4096 octets is left for prefixes.
 pub(super) fn sizes(
     communities: &WrittenList<Community>,
@@ -85,7 +88,7 @@ pub(super) fn sizes(
     faults: &mut Vec<Fault>,
 ) {
     at_most(255, communities, "communities", faults);
-    at_most(31, extended, "extended communities", faults);
+    at_most(MOST_EXTENDED, extended, "extended communities", faults);
     at_most(64, large, "large communities", faults);
 }
 

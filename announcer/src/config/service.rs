@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,12 +17,15 @@ use super::check::{CheckConfig, OnFailure};
 use super::error::Fault;
 use super::hooks::{self, HooksConfig};
 use super::keys::{Key, Section, optional_table, tables};
+use super::overrides::MOST_EXTENDED;
 use super::range::vips;
 use super::table::table;
-use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, port, within, word, wrong};
+use super::value::{
+    HOUR, SECOND, Value, ValueError, absolute, boolean, number, port, weight, within, word, wrong,
+};
 use super::writer::{ToToml, text};
 use super::{attributes, check, deprefer, recipients};
-use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName};
+use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName, Weight};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service]]",
@@ -85,6 +89,12 @@ table! {
         /// The ports of its flows for `[chain]`; empty: those of its checks.
         ports: one_or_set u16, optional "[80, 443]", port,
             "the TCP ports of the flows that `[chain]` keeps; without it, those that the checks probe at the VIPs";
+        /// The weight of this host's routes; `None`: they have none.
+        weight: one Weight, optional "70", weight,
+            "how many flows this host gets in proportion to the other frontends, as link bandwidth: FRR follows it if every frontend has a weight, BIRD ignores it; every change of a weight breaks established flows, except with `[chain]`; 1 to 100";
+        /// The file that has the weight; `None`: only `weight` counts.
+        weight_file: one PathBuf, optional "\"/run/announcer/weight\"", absolute,
+            "a file with the weight, a number of 1 to 100, read every 5s: it is announced in the steps 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, after it has moved by a whole step, and changes at most once a minute; until the file has a weight, `weight`";
         /// How many members of the chain have to announce each VIP.
         min_announcers: one u32, optional "3", least,
             "how many frontends have to announce each VIP: a drain, a reload or an upgrade that would leave fewer needs `--force`, and a VIP whose probes fail is announced as the last choice instead of withdrawn while its server listens; needs `[chain]`; 1 to 32";
@@ -218,6 +228,7 @@ pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
     attributes::judge(&service.attributes, faults);
     check::judge(&service.checks, faults);
     enough(service, faults);
+    one_bandwidth(service, faults);
     deprefer::judge(&service.deprefer, faults);
 }
 
@@ -233,6 +244,24 @@ pub(super) fn judge_announcers(service: &Written, members: Option<usize>, faults
         let message = format!("`min_announcers` is {}, and the chain has {count} members", least.get_ref());
         let help = format!("write 1 to {count}; with {count}, no host could be drained");
         faults.push(Fault::new(least.span(), message, help));
+    }
+}
+
+/// Checks that the weight is the only link bandwidth of the routes, and that there is room for it.
+fn one_bandwidth(service: &Written, faults: &mut Vec<Fault>) {
+    let weight = service.weight.as_ref().map(|weight| weight.span());
+    let file = || service.weight_file.as_ref().map(|file| file.span());
+    let (Some(weight), Some(all)) = (weight.or_else(file), &service.attributes.extended_communities) else {
+        return;
+    };
+    if let Some(other) = all.get_ref().iter().find(|one| one.get_ref().is_link_bandwidth()) {
+        let message = "the weight and this community are both a link bandwidth";
+        let help = "remove one of them: the weight is sent as link bandwidth";
+        faults.push(Fault::new(other.span(), message, help).beside(weight, "the weight"));
+    } else if all.get_ref().len() == MOST_EXTENDED {
+        let message = format!("with a weight, {MOST_EXTENDED} extended communities are too many");
+        let help = format!("write at most {}: the weight is sent as one", MOST_EXTENDED - 1);
+        faults.push(Fault::new(all.span(), message, help));
     }
 }
 

@@ -165,6 +165,8 @@ fn a_good_file_is_read_as_it_says() {
                 on_timeout: None,
                 ports: std::collections::BTreeSet::new(),
                 min_announcers: None,
+                weight: None,
+                weight_file: None,
                 backup: false,
                 deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
                 hooks: None,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::{Key, Need};
-use crate::model::{Asn, InvalidValue, PeerAsn, asdot};
+use crate::model::{Asn, InvalidValue, PeerAsn, Weight, asdot};
 
 /// A value as it is in the file.
 #[derive(Debug)]
@@ -408,6 +408,13 @@ pub(super) fn port(value: &Value<'_>) -> Result<u16, ValueError> {
 /// 1 to 100.
 pub(super) fn count(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 1..=100)
+}
+
+/// 1 to 100.
+pub(super) fn weight(value: &Value<'_>) -> Result<Weight, ValueError> {
+    let bounds = u32::from(Weight::LEAST)..=u32::from(Weight::MOST);
+    let found = number(value, bounds.clone())?;
+    u8::try_from(found).ok().and_then(Weight::new).ok_or_else(|| outside(value, bounds))
 }
 
 /// A word of the model: a name, a community.

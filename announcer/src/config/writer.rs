@@ -14,7 +14,7 @@ use super::value::span;
 use super::written::{WrittenList, WrittenValue};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
-    ServiceName,
+    ServiceName, Weight,
 };
 
 /// A value that can be written so that its reader reads the same value.
@@ -114,6 +114,7 @@ macro_rules! written {
 written!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, IpNet, String, PeerName, ServiceName, RouterId, Origin => text);
 written!(Community, ExtendedCommunity, LargeCommunity => text);
 written!(u8, u16, u32 => integer);
+written!(Weight => |weight: &Weight| weight.get().to_toml());
 written!(bool => |is: &bool| Value::Boolean(*is));
 written!(Duration => |time: &Duration| text(span(*time)));
 written!(PathBuf => |path: &PathBuf| text(path.display()));

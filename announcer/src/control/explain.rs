@@ -13,7 +13,7 @@ use crate::config::{CheckConfig, PeerConfig, ServiceConfig, SlowLimit};
 use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Order;
-use crate::model::{Asn, Attributes, Family, Overrides, PeerName, Recipients};
+use crate::model::{Asn, Attributes, Family, Overrides, PeerName, Recipients, Weight};
 use crate::rib::NextHop;
 use crate::vip::Presence;
 
@@ -54,6 +54,8 @@ pub struct VipExplanation<'a> {
     pub vip: &'a VipReport,
     /// Its service.
     pub service: &'a crate::config::ServiceConfig,
+    /// The weight of its routes; `None`: they have none.
+    pub weight: Option<Weight>,
     /// The orders that withdraw it.
     pub drains: Vec<&'a Order>,
     /// How far its route has got to all routers.
@@ -64,7 +66,7 @@ pub struct VipExplanation<'a> {
 
 /// The sentences, one line each. A line that belongs to the line before is indented.
 pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
-    let VipExplanation { vip, service, drains, delivery, routers } = story;
+    let VipExplanation { vip, service, weight, drains, delivery, routers } = story;
     let mut lines = vec![format!(
         "{} of service {}: {} (for {})",
         vip.address,
@@ -99,10 +101,22 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     if service.backup {
         lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }
+    lines.extend(weight.map(|weight| weight_sentence(weight, service)));
     for router in routers {
         lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip, now)));
     }
     lines
+}
+
+/// The weight, and where it comes from.
+fn weight_sentence(weight: Weight, service: &ServiceConfig) -> String {
+    let from = match &service.weight_file {
+        Some(file) => format!("`weight_file`, which is `{}`", file.display()),
+        None => "`weight`".to_owned(),
+    };
+    format!(
+        "Its service has weight {weight} by {from}: a router that follows weights compares it with those of the other frontends."
+    )
 }
 
 fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, lines: &mut Vec<String>) {

@@ -13,7 +13,7 @@ use super::vip::{VipState, warnings};
 use crate::config;
 use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
-use crate::model::ServiceName;
+use crate::model::{ServiceName, Weight};
 use crate::vip::Presence;
 
 /// The decisions and facts, as words and numbers.
@@ -38,6 +38,8 @@ pub struct ServiceFigures {
     pub drained: bool,
     /// Its VIPs, in the order of the configuration.
     pub vips: Vec<VipFigures>,
+    /// The weight of its routes; `None`: they have none.
+    pub weight: Option<Weight>,
     /// The certificates with something to report, in the order of VIPs and checks.
     pub certificates: Vec<CertificateFigures>,
 }
@@ -120,6 +122,7 @@ impl Director {
             name: service.name.clone(),
             drained: !self.drains.of_service(&service.name).is_empty(),
             vips: self.vips_of(service).map(decided).collect(),
+            weight: self.weight_of(service),
             certificates: seen.collect(),
         }
     }

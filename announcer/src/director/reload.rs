@@ -49,9 +49,24 @@ impl Director {
         changes
     }
 
+    /// Computes the attributes of the services' routes.
+    pub(super) fn read_attributes(&mut self) {
+        let asn = self.config.bgp.asn;
+        let of = |service| ServiceAttributes::of(service, self.weight_of(service), asn);
+        self.attributes = self.config.services.iter().map(of).collect();
+        // The next process has to know the weights of files.
+        let weights: Vec<_> = self.config.services.iter().map(|service| self.file_weight(service)).collect();
+        for (address, vip) in &mut self.vips {
+            vip.weight = weights.get(vip.service).copied().flatten();
+            if vip.is_unstored() {
+                self.unstored.insert(*address);
+            }
+        }
+    }
+
     /// Computes the data that depend only on the configuration.
     pub(super) fn read_config(&mut self) {
-        self.attributes = self.config.services.iter().map(ServiceAttributes::of).collect();
+        self.read_attributes();
         self.shared.clear();
         for (vip, service) in self.config.vips().filter(|(_, service)| !service.prefixes.is_empty()) {
             self.shared.entry(service.prefix_of(vip)).or_default().push(vip);

@@ -18,7 +18,7 @@ use crate::drain::{DrainTarget, Drains, Order};
 use crate::health::check::{Evidence, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
-use crate::model::{Attributes, Generation, ServiceName, text};
+use crate::model::{Attributes, Generation, ServiceName, Weight, text};
 use crate::vip::Presence;
 
 /// The decisions and their reasons.
@@ -43,6 +43,8 @@ pub struct ServiceReport {
     pub name: ServiceName,
     /// Its VIPs, in the order of the configuration.
     pub vips: Vec<VipReport>,
+    /// The weight of its routes; `None`: they have none.
+    pub weight: Option<Weight>,
 }
 
 /// The decision on one VIP.
@@ -148,6 +150,7 @@ impl Director {
         let service = |service: &config::ServiceConfig| ServiceReport {
             name: service.name.clone(),
             vips: (service.vips.iter()).filter_map(|address| self.of_vip(*address, service)).collect(),
+            weight: self.weight_of(service),
         };
         Report {
             services: self.config.services.iter().map(service).collect(),

@@ -18,8 +18,10 @@ use crate::damping::{Damping, DampingSnapshot};
 use crate::drain::Drains;
 use crate::health::check::{Check, FoundVerdict, Verdict};
 use crate::health::watch::VipPort;
+use crate::model::Weight;
 use crate::monotonic::HostStart;
 use crate::vip::Presence;
+use crate::weight::FileWeights;
 
 /// The facts about a VIP that the next process begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct VipSnapshot {
     /// Whether it was advertised, as far as it depends on itself.
     #[serde(default)]
     advertised: bool,
+    /// The weight that the file of its service has given to its route; 0: none.
+    #[serde(default)]
+    weight: u8,
 }
 
 /// What the kernel said about the VIPs at the start.
@@ -60,6 +65,19 @@ impl VipSnapshot {
     }
 }
 
+impl FoundFacts {
+    /// The weights that the files of the services have given to the routes of the process before this one. They go on until the files
+    /// say something else, so that the routers see no change.
+    pub fn weights(&self, config: &Config) -> FileWeights {
+        let with_file = config.services.iter().filter(|service| service.weight_file.is_some());
+        let weight = |service: &ServiceConfig| {
+            let weights = service.vips.iter().filter_map(|vip| Weight::new(self.vips.get(vip)?.weight));
+            Some((service.name.clone(), weights.max()?))
+        };
+        with_file.filter_map(weight).collect()
+    }
+}
+
 impl VipState {
     fn snapshot(&self, service: &ServiceConfig, start: HostStart) -> VipSnapshot {
         let found = service.checks.iter().zip(&self.checks);
@@ -68,6 +86,7 @@ impl VipState {
             checks: found.map(|(config, check)| (config.name.clone(), check.found())).collect(),
             damping: self.damping.snapshot(start),
             advertised: self.own.is_advertised(),
+            weight: self.weight.map_or(0, Weight::get),
         }
     }
 
@@ -115,9 +134,11 @@ impl Director {
         let advertised = |vip: &IpAddr| found.vips.get(vip).is_some_and(|snapshot| snapshot.advertised);
         let others = config.vips().map(|(vip, _)| vip).filter(|vip| !advertised(vip));
         let enough_others = Arc::new(others.collect());
-        let mut director = Director::begin(config, drains, enough_others, now, |address, service, vip| {
-            vip.resumed(address, service, found, start, now)
-        });
+        let weights = Arc::new(found.weights(&config));
+        let mut director =
+            Director::begin(config, drains, enough_others, weights, now, |address, service, vip| {
+                vip.resumed(address, service, found, start, now)
+            });
         // Of what has changed, only this matters to hooks and to the log. It is returned by the next call.
         let lost = director.vips.iter().filter(|(address, vip)| {
             let before = found.vips.get(address).is_some_and(|snapshot| snapshot.advertised);

@@ -13,6 +13,7 @@ mod interleaving;
 mod reload;
 mod route;
 mod time;
+mod weights;
 
 const CONFIG: &str = with_services!(
     r#"

@@ -10,6 +10,7 @@ use crate::damping::{Damping, DampingWait, Policy};
 use crate::drain::DrainedBy;
 use crate::health::check::{Check, Evidence, FoundVerdict, Streak, Verdict};
 use crate::health::outcome::Outcome;
+use crate::model::Weight;
 use crate::vip::Presence;
 
 /// The shortest lease.
@@ -32,6 +33,8 @@ pub(super) struct VipState {
     /// Its standing after its siblings in the prefix are considered.
     pub(super) standing: Standing,
     pub(super) since: Instant,
+    /// The weight that the file of its service has given to its route.
+    pub(super) weight: Option<Weight>,
     /// The facts that were last passed to the next process.
     pub(super) stored: Option<VipFingerprint>,
 }
@@ -42,6 +45,7 @@ pub(super) struct VipFingerprint {
     checks: Vec<FoundVerdict>,
     damping: (u8, Option<Instant>, usize, u32),
     advertised: bool,
+    weight: Option<Weight>,
 }
 
 /// What operators want with a VIP.
@@ -81,6 +85,7 @@ impl VipState {
             own: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             since: now,
+            weight: None,
             stored: None,
         }
     }
@@ -134,15 +139,16 @@ impl VipState {
     /// Whether the facts for the next process differ from those that were last stored. Call it after each decision.
     pub(super) fn is_unstored(&mut self) -> bool {
         let (damping, advertised) = (self.damping.fingerprint(), self.own.is_advertised());
+        let weight = self.weight;
         let same = |stored: &VipFingerprint| {
-            (stored.damping, stored.advertised) == (damping, advertised)
+            (stored.damping, stored.advertised, stored.weight) == (damping, advertised, weight)
                 && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
         };
         if self.stored.as_ref().is_some_and(same) {
             return false;
         }
         let checks = self.checks.iter().map(Check::found).collect();
-        self.stored = Some(VipFingerprint { checks, damping, advertised });
+        self.stored = Some(VipFingerprint { checks, damping, advertised, weight });
         true
     }
 

@@ -78,6 +78,7 @@ const MODULES: &[&str] = &[
     "takeover::io::children",
     "vip::io",
     "vip::io::lock",
+    "weight::io",
 ];
 
 /// The libraries that log.

@@ -154,6 +154,7 @@ fn scrape() -> Scrape {
                 name: "www".parse().unwrap(),
                 drained: true,
                 vips: vec![vip("192.0.2.80", Standing::Announced), vip("2001:db8::80", starting)],
+                weight: crate::model::Weight::new(70),
                 certificates: vec![
                     certificate("192.0.2.80", Some(Date::of_unix(1_900_000_000)), None),
                     certificate("2001:db8::80", None, Some(Flaw::Untrusted)),
@@ -272,6 +273,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_vip_changes_total{service="www",vip="2001:db8::80"} 0
         # TYPE announcer_service_drained gauge
         announcer_service_drained{service="www"} 1
+        # TYPE announcer_service_weight gauge
+        announcer_service_weight{service="www"} 70
         # TYPE announcer_drain_info gauge
         announcer_drain_info{drain="www@alice",by="alice",until="2026-01-31T14:00:00Z"} 1
         announcer_drain_info{drain="_all",by="",until=""} 1

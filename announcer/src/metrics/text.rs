@@ -141,6 +141,12 @@ impl Scrape {
                 .iter()
                 .try_for_each(|service| rows.row(&[service.name.as_str()], u64::from(service.drained)))
         })?;
+        out.family(&WEIGHT, |rows| {
+            let weights = services.iter().filter_map(|service| Some((service, service.weight?)));
+            weights
+                .into_iter()
+                .try_for_each(|(service, weight)| rows.row(&[service.name.as_str()], u64::from(weight.get())))
+        })?;
         out.family(&DRAIN_INFO, |rows| {
             self.drains.iter().try_for_each(|Order { file, drain, .. }| {
                 let until = drain.until.as_ref().map(ToString::to_string).unwrap_or_default();

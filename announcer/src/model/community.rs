@@ -96,6 +96,20 @@ const SITE_OF_ORIGIN: u8 = 3;
 const LINK_BANDWIDTH: u8 = 4;
 
 impl ExtendedCommunity {
+    /// A link bandwidth in octets a second, non-transitive, with an AS; one of four octets is AS_TRANS
+    /// (draft-ietf-idr-link-bandwidth).
+    pub fn link_bandwidth(asn: u32, rate: f32) -> Self {
+        let [a, b] = u16::try_from(asn).unwrap_or(AS_TRANS).to_be_bytes();
+        let [c, d, e, f] = rate.to_be_bytes();
+        Self([LOCAL_TWO_OCTET_AS, LINK_BANDWIDTH, a, b, c, d, e, f])
+    }
+
+    /// Whether it is a link bandwidth, transitive or not.
+    pub fn is_link_bandwidth(&self) -> bool {
+        let [high, low, ..] = self.0;
+        low == LINK_BANDWIDTH && (high == LOCAL_TWO_OCTET_AS || high == TWO_OCTET_AS)
+    }
+
     fn read(text: &str) -> Option<Self> {
         if let Some(digits) = text.strip_prefix("0x") {
             let plain = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -110,12 +124,10 @@ impl ExtendedCommunity {
             "rt" => Self::numbered(ROUTE_TARGET, admin, value),
             "soo" => Self::numbered(SITE_OF_ORIGIN, admin, value),
             "bandwidth" => {
-                let [a, b] = u16::try_from(number::<u32>(admin)?).unwrap_or(AS_TRANS).to_be_bytes();
                 // Only digits: no sign, no exponent, no infinity.
                 let rate: f32 =
                     value.bytes().all(|digit| digit.is_ascii_digit()).then(|| value.parse().ok())??;
-                let [c, d, e, f] = rate.is_finite().then(|| rate.to_be_bytes())?;
-                Some(Self([LOCAL_TWO_OCTET_AS, LINK_BANDWIDTH, a, b, c, d, e, f]))
+                rate.is_finite().then(|| Some(Self::link_bandwidth(number(admin)?, rate)))?
             }
             _ => None,
         }

@@ -391,6 +391,19 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         &[("med = 100", "med = 100\nhooks = true"), ("port = 179", "hooks = true\nport = 179")],
     ),
     ("a hook in a service", &[("med = 100", "med = 100\non_change = [\"/x\"]\non_drain = [\"/x\"]")]),
+    (
+        "a weight out of bounds, and a file that is not absolute",
+        &[("med = 100", "weight = 0\nweight_file = \"w\"")],
+    ),
+    ("a weight that is too large", &[("med = 100", "weight = 101")]),
+    (
+        "a weight and a link bandwidth",
+        &[("med = 100", "weight = 7\nextended_communities = [\"rt:1:1\", \"bandwidth:1:1\"]")],
+    ),
+    (
+        "the file of a weight and a transitive link bandwidth",
+        &[("med = 100", "weight_file = \"/w\"\nextended_communities = [\"0x0004000100000000\"]")],
+    ),
     ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
     ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
     ("metrics at a VIP", &[("[bgp]", "[metrics]\nlisten = \"192.0.2.80:9179\"\n[bgp]")]),

@@ -23,7 +23,7 @@ use super::super::kind::udp::UdpConfig;
 use super::super::pattern::Pattern;
 use super::super::proxy::{ProxyConfig, ProxyVersion};
 use super::*;
-use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Recipients};
+use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Recipients, Weight};
 
 fn second(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_secs)
@@ -286,7 +286,7 @@ prop_compose! {
         origin in origin(), med in option::of(any::<u32>()), local_pref in any::<u32>(), prepend in 0u8..=10,
         hops in (option::of(1u8..), option::of(1u16..)),
         communities in btree_set(any::<u32>().prop_map(Community), 0..4),
-        extended_communities in btree_set(any::<[u8; 8]>().prop_map(ExtendedCommunity), 0..4),
+        extended_communities in btree_set(any::<[u8; 8]>().prop_map(ExtendedCommunity).prop_filter("it is the weight's", |one| !one.is_link_bandwidth()), 0..4),
         large_communities in btree_set(any::<[u32; 3]>().prop_map(LargeCommunity), 0..4),
     ) -> Attributes {
         Attributes {
@@ -455,7 +455,7 @@ prop_compose! {
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             ports: if flaps { [443, u16::from(covered) + 1].into() } else { BTreeSet::new() },
             min_announcers: chain.as_ref().filter(|_| flaps).map(|_| 2),
-            on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(), hooks: hooks.clone().filter(|_| covered),
+            on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(), hooks: hooks.clone().filter(|_| covered), weight: Weight::new(i.to_be_bytes()[1] + 1).filter(|_| flaps), weight_file: covered.then(|| "/run/w".into()),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));

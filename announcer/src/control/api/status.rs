@@ -216,6 +216,9 @@ pub struct ServiceStatus {
     pub name: String,
     /// Its VIPs.
     pub vips: Vec<VipStatus>,
+    /// The weight of its routes on this host, 1 to 100; `None`: they have none.
+    #[serde(default)]
+    pub weight: Option<u8>,
 }
 
 /// A VIP.

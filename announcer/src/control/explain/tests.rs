@@ -81,8 +81,14 @@ fn story_of(text: &str, backend: &str, sessions: Vec<SessionExplanation>) -> Str
     let names: Vec<RouterSession> = vec![router("r1", 9), router("r2", 0), router("r3", 9)];
     let delivery = delivery(known.address, known.vip_route.as_ref(), &names);
     let routers = routers.collect();
-    let story =
-        VipExplanation { vip: known, service: &config.services[0], drains: Vec::new(), delivery, routers };
+    let story = VipExplanation {
+        vip: known,
+        service: &config.services[0],
+        weight: None,
+        drains: Vec::new(),
+        delivery,
+        routers,
+    };
     explain(&story, now + Duration::from_millis(250)).join("\n")
 }
 
@@ -119,7 +125,14 @@ fn of_one_check_no_count_is_explained() {
     let report = Director::new(config.clone(), Drains::default(), now).report();
     let (_, vip) = report.vips().next().unwrap();
     let (delivery, routers) = (delivery(vip.address, None, &[]), vec![]);
-    let story = VipExplanation { vip, service: &config.services[0], drains: Vec::new(), delivery, routers };
+    let story = VipExplanation {
+        vip,
+        service: &config.services[0],
+        weight: None,
+        drains: Vec::new(),
+        delivery,
+        routers,
+    };
     let lines = explain(&story, now);
     assert!(!lines.iter().any(|line| line.contains("checks have to pass")), "{lines:?}");
 }

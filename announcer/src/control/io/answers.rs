@@ -24,7 +24,7 @@ use crate::director::{NextHopSource, Report, VipReport, VipRoute};
 use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
-use crate::model::{Asn, Family, PeerAsn, PeerName};
+use crate::model::{Asn, Family, PeerAsn, PeerName, Weight};
 use crate::realtime::Scheduling;
 use crate::router_side;
 use crate::takeover::{StartReport, crash_outlook};
@@ -92,7 +92,8 @@ pub(crate) fn explained(
     let delivered = delivered(vip, &sessions);
     let delivery = delivery(address, vip.vip_route.as_ref(), &sessions);
     let drains = report.drains.of_vip(&service.name, address);
-    let story = VipExplanation { vip, service, drains, delivery, routers };
+    let weight = report.services.iter().find(|one| one.name == service.name).and_then(|one| one.weight);
+    let story = VipExplanation { vip, service, weight, drains, delivery, routers };
     let mut lines = explain::explain(&story, Instant::now());
     lines.extend(chain::explain(&context.chain.borrow(), address, &service.flow_ports()));
     let changes = context.history.borrow().newest(usize::MAX);
@@ -162,6 +163,7 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
             .map(|service| api::ServiceStatus {
                 name: service.name.to_string(),
                 vips: service.vips.iter().map(vip).collect(),
+                weight: service.weight.map(Weight::get),
             })
             .collect(),
         drains,

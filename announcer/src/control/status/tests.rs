@@ -83,7 +83,7 @@ pub(crate) fn status() -> Status {
         asn: 65001,
         router_id: Some("10.0.0.11".into()),
         peers: vec![router("r1", true), router("r2", true)],
-        services: vec![ServiceStatus { name: "www".into(), vips }],
+        services: vec![ServiceStatus { name: "www".into(), vips, weight: None }],
         drains: BTreeMap::new(),
         listener_watch: None,
         warnings: vec![],
@@ -115,7 +115,7 @@ pub(crate) fn scene() -> Status {
             vip.routers.wanted = 3;
             vip
         });
-        ServiceStatus { name: name.into(), vips: vips.collect() }
+        ServiceStatus { name: name.into(), vips: vips.collect(), weight: None }
     };
     let sick = "not_announced";
     let services = vec![
@@ -290,7 +290,11 @@ fn eight_healthy_services_are_not_folded_and_nine_are() {
     let view = View { all: false, only: None, layout: StatusLayout { width: None, colour: false } };
     assert!(text(&few, &view).unwrap().contains("login"));
     // A status that does not fit into a small terminal is folded too.
-    few.services.push(ServiceStatus { name: "sick".into(), vips: scene().services[2].vips.clone() });
+    few.services.push(ServiceStatus {
+        name: "sick".into(),
+        vips: scene().services[2].vips.clone(),
+        weight: None,
+    });
     few.warnings = (0..3).map(|number| number.to_string()).collect();
     few.peers = (0..9).map(|number| router(&format!("r{number}"), true)).collect();
     let folded = text(&few, &view).unwrap();

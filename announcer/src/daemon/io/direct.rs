@@ -32,6 +32,7 @@ use crate::page::samples::Samples;
 use crate::rib::LocRib;
 use crate::vip::Presence;
 use crate::watchdog::{TURN, Turns};
+use crate::weight::FileWeights;
 
 /// The inputs of the director's task.
 pub(in crate::daemon) struct DirectorInputs {
@@ -42,6 +43,8 @@ pub(in crate::daemon) struct DirectorInputs {
     pub(in crate::daemon) drains: mpsc::Receiver<drain::io::DrainFact>,
     /// The VIPs that enough other members of the chain announce.
     pub(in crate::daemon) enough_others: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    /// The weights of the services with a file.
+    pub(in crate::daemon) weights: watch::Receiver<Arc<FileWeights>>,
 }
 
 /// The counters of facts and changes.
@@ -177,6 +180,9 @@ pub(in crate::daemon) async fn direct(
             }
             Ok(()) = inputs.enough_others.changed() => {
                 facts.push(Fact::EnoughOthers(inputs.enough_others.borrow_and_update().clone()));
+            }
+            Ok(()) = inputs.weights.changed() => {
+                facts.push(Fact::Weights(inputs.weights.borrow_and_update().clone()));
             }
             _ = inputs.vips.recv_many(&mut vips, 1024) => {}
             _ = inputs.probed.recv_many(&mut probed, 1024) => {}

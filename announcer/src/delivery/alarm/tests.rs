@@ -34,6 +34,7 @@ fn figures(services: Services<'_>) -> Figures {
         name: name.parse().unwrap(),
         drained: false,
         vips: vips.iter().map(&mut vip).collect(),
+        weight: None,
         certificates: Vec::new(),
     };
     let services = services.iter().map(&mut service).collect();

@@ -275,3 +275,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_weight_of_a_file_goes_on_so_that_the_routers_see_no_change() {
+    let text = CONFIG.replace("flap_damping = \"withhold\"", "weight_file = \"/run/w\"");
+    let now = Instant::now();
+    let start = HostStart::new(now, Duration::from_secs(1000));
+    let director = Director::new(config(&text), Drains::default(), now);
+    let mut process = Process { director, start, stored: BTreeMap::new(), sequence: 0, now };
+    VIPS.iter().for_each(|vip| process.fact(Fact::Vip(ip(vip), Presence::Present)));
+    VIPS.iter().for_each(|vip| (0..2).for_each(|_| process.probe(vip, Probe::Passes)));
+    process.fact(Fact::Weights(Arc::new([("www".parse().unwrap(), Weight::new(70).unwrap())].into())));
+    let routes = process.director.rib().routes.clone();
+    let mut next = process.crash_to(&text, intact());
+    assert_eq!(next.director.rib().routes, routes);
+    assert_eq!(process.facts(intact()).weights(&config(&text)).len(), 1);
+    assert_eq!(process.facts(intact()).weights(&config(CONFIG)).len(), 0, "it has no file any more");
+    let mut next = process.crash_to(CONFIG, intact());
+    assert_ne!(next.director.rib().routes, routes);
+}

@@ -85,7 +85,8 @@ fn running() -> Running {
         main_turns: MainTurns::new(),
     };
     let enough_others = watch::Sender::default().subscribe();
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others };
+    let weights = watch::Sender::default().subscribe();
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others, weights };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts.clone());
     let directing = tokio::spawn(direct(director, probes, inputs, rib, watched, observers, Box::new(|_| ())));
     let all = config.vips().map(|(vip, _)| vip).collect();

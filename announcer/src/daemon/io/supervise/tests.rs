@@ -204,7 +204,8 @@ fn director(
         main_turns: MainTurns::new(),
     };
     let enough_others = watch::Sender::default().subscribe();
-    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others };
+    let weights = watch::Sender::default().subscribe();
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains, enough_others, weights };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts);
     let rib = watch::Sender::new(Arc::new(LocRib::default()));
     tokio::spawn(async move {

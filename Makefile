@@ -100,13 +100,15 @@ keepers: build
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p announcer --test host -- --ignored
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
-# `announcer import exabgp`: docs/migrate.md. At last it replaces and kills the daemon beside FRR and BIRD.
+# `announcer import exabgp`: docs/migrate.md. Then it replaces and kills the daemon beside FRR and BIRD. At last it counts the connections
+# that FRR and BIRD give to frontends with weights.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop
-	cargo test -p announcer --test routers --test migrate --test takeover_routers --no-run
+	cargo test -p announcer --test routers --test migrate --test takeover_routers --test weights --no-run
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers --test migrate -- --ignored --nocapture
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test takeover_routers -- --ignored --nocapture --test-threads 2
+	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test weights -- --ignored --nocapture --test-threads 1
 
 # Runs the scripts of tests/vm/run.d, or of SCRIPTS, in a virtual machine with Debian's kernel: tests/vm/run explains it. It is for
 # what needs another kernel than this host's, such as AppArmor. CONTAINERLAB=FILE gives it a containerlab program.

@@ -1,14 +1,67 @@
 //! `dsr-setup doctor` on hosts with real faults: each is made in its own network namespaces, and has to be named.
+//!
+//! `doctor` waits two seconds for answers: [`AT_ONCE`] tests run at the same time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 mod lan;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::is_root;
+use common::{is_root, named, run_tests};
 use lan::{Lan, VIP, VIP6};
+
+/// How many tests run at the same time, on any number of processors.
+const AT_ONCE: usize = 4;
+/// For the tests about processes: without root, `doctor` names those of every network namespace.
+static PROCESSES: Mutex<()> = Mutex::new(());
+
+fn main() -> ExitCode {
+    let tests = named![
+        keepalived_runs_in_this_namespace,
+        vip_held_by_another_host,
+        a_certificate_ends_soon_has_ended_or_begins_later,
+        a_healthy_host_has_no_finding_and_everything_is_checked,
+        vip_missing,
+        lo_down,
+        vip_tentative,
+        vip_dadfailed,
+        vip_on_other_interface,
+        vip_prefix_length,
+        vip_in_connected_subnet,
+        arp_is_answered_by_these_settings,
+        an_answer_to_arp_is_seen,
+        a_vip_is_the_source_of_ipv4,
+        a_vip_is_the_source_of_ipv6,
+        rp_filter_is_strict_where_answers_leave_elsewhere,
+        no_return_route,
+        a_rule_catches_the_vip,
+        the_mtu_is_above_that_of_the_path,
+        the_firewall_drops_the_vip,
+        the_firewall_drops_icmp_errors,
+        invalid_packets_are_dropped,
+        a_syn_is_not_answered,
+        no_packet_arrives,
+        conntrack_is_full,
+        the_server_does_not_listen,
+        the_server_listens_for_the_other_family,
+        the_server_listens_on_loopback_only,
+        the_backlog_overflows,
+        syn_cookies_are_always_used,
+        redirects_are_sent,
+        several_next_hops_are_chosen_by_addresses_alone,
+        one_mac_answers_for_several_hosts,
+        keepalived_manages_the_vip,
+        a_vip_is_left_over,
+        two_faults_at_once_are_two_findings,
+        wrong_usage_is_exit_code_2,
+        without_root_it_says_what_it_could_not_check,
+    ];
+    run_tests(AT_ONCE, tests, &[])
+}
 
 /// A fault: what makes it, and the findings that doctor has to report, as `severity code`.
 fn fault(make: impl FnOnce(&Lan), arguments: &[&str], want: &[&str]) {
@@ -20,7 +73,6 @@ fn fault(make: impl FnOnce(&Lan), arguments: &[&str], want: &[&str]) {
     lan.expect(arguments, want);
 }
 
-#[test]
 fn a_healthy_host_has_no_finding_and_everything_is_checked() {
     if !is_root() {
         return;
@@ -31,19 +83,16 @@ fn a_healthy_host_has_no_finding_and_everything_is_checked() {
     lan.expect(&["--director", "10.0.1.1", "--client", "198.51.100.7", "--port", "80"], &[]);
 }
 
-#[test]
 fn vip_missing() {
     fault(|lan| lan.host("ip addr del 192.0.2.80/32 dev lo"), &[], &["error vip-missing 192.0.2.80"]);
 }
 
-#[test]
 fn lo_down() {
     // Without lo, no route leads to the IPv6 VIP either.
     fault(|lan| lan.host("ip link set lo down"), &["--vip", VIP], &["error lo-down"]);
 }
 
 /// Duplicate address detection waits while its interface has no carrier, and goes on for a second after that.
-#[test]
 fn vip_tentative() {
     fault(
         |lan| {
@@ -57,7 +106,6 @@ fn vip_tentative() {
     );
 }
 
-#[test]
 fn vip_dadfailed() {
     fault(
         |lan| {
@@ -72,7 +120,6 @@ fn vip_dadfailed() {
     );
 }
 
-#[test]
 fn vip_on_other_interface() {
     fault(
         |lan| {
@@ -84,7 +131,6 @@ fn vip_on_other_interface() {
     );
 }
 
-#[test]
 fn vip_prefix_length() {
     fault(
         |lan| {
@@ -96,7 +142,6 @@ fn vip_prefix_length() {
     );
 }
 
-#[test]
 fn vip_in_connected_subnet() {
     fault(
         |lan| lan.host("ip addr add 192.0.2.11/24 dev eth0"),
@@ -105,7 +150,6 @@ fn vip_in_connected_subnet() {
     );
 }
 
-#[test]
 fn vip_held_by_another_host() {
     if !is_root() {
         return;
@@ -142,13 +186,11 @@ fn vip_held_by_another_host() {
     assert!(refused.2.contains("announcer.toml:4:14: `relayd` is not an IP address"), "{}", refused.2);
 }
 
-#[test]
 fn arp_is_answered_by_these_settings() {
     fault(|lan| lan.set("net/ipv4/conf/all/arp_ignore", 0), &[], &["error arp-answered"]);
 }
 
 /// The settings are wrong, and a neighbour asks while doctor looks: the answer of this host is seen too.
-#[test]
 fn an_answer_to_arp_is_seen() {
     if !is_root() {
         return;
@@ -174,7 +216,6 @@ fn an_answer_to_arp_is_seen() {
     assert!(text.contains(&seen) && text.contains("net.ipv4.conf.all.arp_ignore = 0"), "{text}");
 }
 
-#[test]
 fn a_vip_is_the_source_of_ipv4() {
     fault(
         |lan| lan.host("ip route replace default via 10.0.1.1 src 192.0.2.80"),
@@ -184,7 +225,6 @@ fn a_vip_is_the_source_of_ipv4() {
 }
 
 /// The only IPv6 address that is not link-local is the VIP.
-#[test]
 fn a_vip_is_the_source_of_ipv6() {
     fault(
         |lan| lan.host("ip -6 addr del 2001:db8:1::11/64 dev eth0"),
@@ -193,7 +233,6 @@ fn a_vip_is_the_source_of_ipv6() {
     );
 }
 
-#[test]
 fn rp_filter_is_strict_where_answers_leave_elsewhere() {
     fault(
         |lan| {
@@ -215,7 +254,6 @@ fn rp_filter_is_strict_where_answers_leave_elsewhere() {
     );
 }
 
-#[test]
 fn no_return_route() {
     fault(
         |lan| {
@@ -227,7 +265,6 @@ fn no_return_route() {
     );
 }
 
-#[test]
 fn a_rule_catches_the_vip() {
     fault(
         |lan| {
@@ -245,7 +282,6 @@ fn a_rule_catches_the_vip() {
 }
 
 /// The other end of the cable takes packets of 1400 octets only, and says nothing.
-#[test]
 fn the_mtu_is_above_that_of_the_path() {
     if !is_root() {
         return;
@@ -258,7 +294,6 @@ fn the_mtu_is_above_that_of_the_path() {
     assert!(text.contains(seen), "{text}");
 }
 
-#[test]
 fn the_firewall_drops_the_vip() {
     if !is_root() {
         return;
@@ -271,7 +306,6 @@ fn the_firewall_drops_the_vip() {
     assert!(text.contains(seen), "{text}");
 }
 
-#[test]
 fn the_firewall_drops_icmp_errors() {
     fault(
         |lan| lan.nft("ct state { related, new } iifname \"eth0\" icmp type destination-unreachable drop"),
@@ -280,7 +314,6 @@ fn the_firewall_drops_icmp_errors() {
     );
 }
 
-#[test]
 fn invalid_packets_are_dropped() {
     fault(
         |lan| lan.nft("ct state invalid drop"),
@@ -290,7 +323,6 @@ fn invalid_packets_are_dropped() {
 }
 
 /// The packet filter drops what the rules here cannot decide: packets of a mark that a program sets. The capture shows it.
-#[test]
 fn a_syn_is_not_answered() {
     if !is_root() {
         return;
@@ -303,7 +335,6 @@ fn a_syn_is_not_answered() {
     asking.join().unwrap();
 }
 
-#[test]
 fn no_packet_arrives() {
     if !is_root() {
         return;
@@ -316,7 +347,6 @@ fn no_packet_arrives() {
 }
 
 /// The namespace fills its table: its limit is that of the whole kernel, so that the entries have to be real.
-#[test]
 fn conntrack_is_full() {
     if !is_root() {
         return;
@@ -330,7 +360,6 @@ fn conntrack_is_full() {
     assert!(text.contains("code: conntrack-full"), "{code} {text}");
 }
 
-#[test]
 fn the_server_does_not_listen() {
     fault(
         Lan::stop_server,
@@ -339,7 +368,6 @@ fn the_server_does_not_listen() {
     );
 }
 
-#[test]
 fn the_server_listens_for_the_other_family() {
     fault(
         |lan| {
@@ -351,7 +379,6 @@ fn the_server_listens_for_the_other_family() {
     );
 }
 
-#[test]
 fn the_server_listens_on_loopback_only() {
     fault(
         |lan| {
@@ -373,7 +400,6 @@ fn the_server_listens_on_loopback_only() {
 }
 
 /// A server that never accepts, with room for one connection.
-#[test]
 fn the_backlog_overflows() {
     if !is_root() {
         return;
@@ -402,17 +428,14 @@ fn the_backlog_overflows() {
     drop(server);
 }
 
-#[test]
 fn syn_cookies_are_always_used() {
     fault(|lan| lan.set("net/ipv4/tcp_syncookies", 2), &[], &["warning syn-cookies"]);
 }
 
-#[test]
 fn redirects_are_sent() {
     fault(|lan| lan.set("net/ipv4/ip_forward", 1), &[], &["warning icmp-redirects"]);
 }
 
-#[test]
 fn several_next_hops_are_chosen_by_addresses_alone() {
     fault(
         |lan| {
@@ -428,7 +451,6 @@ fn several_next_hops_are_chosen_by_addresses_alone() {
     );
 }
 
-#[test]
 fn a_certificate_ends_soon_has_ended_or_begins_later() {
     if !is_root() {
         return;
@@ -445,7 +467,6 @@ fn a_certificate_ends_soon_has_ended_or_begins_later() {
     }
 }
 
-#[test]
 fn one_mac_answers_for_several_hosts() {
     fault(
         |lan| {
@@ -460,7 +481,6 @@ fn one_mac_answers_for_several_hosts() {
 }
 
 /// keepalived marks its addresses with the protocol of its routes.
-#[test]
 fn keepalived_manages_the_vip() {
     fault(
         |lan| {
@@ -473,11 +493,11 @@ fn keepalived_manages_the_vip() {
 }
 
 /// A process with the name of keepalived, in the namespace of the host, and one in that of the router, which does not count.
-#[test]
 fn keepalived_runs_in_this_namespace() {
     if !is_root() {
         return;
     }
+    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     let lan = Lan::healthy();
     let _elsewhere = lan.process_named("keepalived", &lan.router);
     lan.expect(&[], &[]);
@@ -491,7 +511,6 @@ fn keepalived_runs_in_this_namespace() {
 }
 
 /// An address of ours that the configuration does not name any more.
-#[test]
 fn a_vip_is_left_over() {
     if !is_root() {
         return;
@@ -509,7 +528,6 @@ fn a_vip_is_left_over() {
     lan.expect(&arguments, &["error server-not-listening 192.0.2.80"]);
 }
 
-#[test]
 fn two_faults_at_once_are_two_findings() {
     fault(
         |lan| {
@@ -521,7 +539,6 @@ fn two_faults_at_once_are_two_findings() {
     );
 }
 
-#[test]
 fn wrong_usage_is_exit_code_2() {
     if !is_root() {
         return;
@@ -544,11 +561,11 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 /// Without capabilities, what is left is checked, and the rest is named.
-#[test]
 fn without_root_it_says_what_it_could_not_check() {
     if !is_root() {
         return;
     }
+    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     let lan = Lan::healthy();
     let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let (code, text, errors) = lan.doctor(&nobody, &["--listen", "1"]);

@@ -32,6 +32,7 @@ impl Lan {
         let (host, router) = (Netns::new(), Netns::new());
         let lan = Lan { host, router, dir: TempDir::new().unwrap(), servers: RefCell::default() };
         for netns in [&lan.host, &lan.router] {
+            write(netns, "net/ipv4/ip_forward", 0); // a namespace begins with what the host has
             write(netns, "net/ipv6/conf/default/accept_dad", 0);
             netns.run("ip link set lo up");
         }

@@ -60,6 +60,11 @@ fn whatever_a_peer_sends_is_read_or_refused() {
 }
 
 #[test]
+fn whatever_a_neighbour_sends_to_router_discovery_counts_or_is_ignored() {
+    decode("discovery", 2000, decoders::discovery);
+}
+
+#[test]
 fn whatever_a_bfd_session_hears_is_handled_or_dropped() {
     decode("bfd", 2000, decoders::bfd);
 }

@@ -3,17 +3,20 @@
 //! Pure. For no input may a function here panic, hang or hold more than a mebibyte.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use announcer::bfd::fsm::{BfdSettings, Machine};
 use announcer::bfd::io::SavedSession;
 use announcer::bfd::packet::{self, BfdState};
+use announcer::bgp::discovery::message as discovery_message;
+use announcer::bgp::discovery::{LearntRouters, RouterDiscovery};
 use announcer::bgp::fsm::{self, Action, Event, OutgoingMessage, State, StateName, StepContext, Timers};
 use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
+use announcer::bgp::path::{Address, Fitness, Link, LinkState, Network};
 use announcer::bgp::resume::{SessionSnapshot, StoredOctets, prefixes_from_text};
 use announcer::bgp::wire::{self, Framer, Message};
 use announcer::chain::heartbeat::{
@@ -48,6 +51,36 @@ pub fn wire(octets: &[u8]) {
     );
     let states = [StateName::OpenSent, StateName::OpenConfirm, StateName::Established];
     session(states[dice % states.len()], &whole);
+}
+
+/// What neighbours on a link can send to the raw socket of router discovery: messages, each with the last octet of its source, its hop
+/// limit, the seconds before it, and its length. Whatever they say, memory has a limit, and there is something to wait for.
+pub fn discovery(octets: &[u8]) {
+    const OTHERS: usize = 16;
+    let mut now = Instant::now();
+    let mut network = Network::default();
+    network.links.insert(2, Link { name: "eth0".into(), state: LinkState::Up });
+    let ours = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    let address =
+        Address { ip: ours.into(), prefix: 64, fitness: Fitness::Unfit, temporary: false, expires: false };
+    network.addresses.insert(2, vec![address]);
+    let mut discovery = RouterDiscovery::default();
+    discovery.follow(&BTreeSet::from(["eth0".to_owned()]), &network, now);
+    let mut rest = octets;
+    while let [last, hop_limit, seconds, length, after @ ..] = rest {
+        let (message, following) = after.split_at(usize::from(*length).min(after.len()));
+        rest = following;
+        now += Duration::from_secs(u64::from(*seconds) * 8);
+        let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, (*last).into());
+        if let Ok(message) = discovery_message::read(message, source, Some(*hop_limit)) {
+            discovery.heard(2, source, message, f64::from(*last) / 255.0, now);
+        }
+        assert!(discovery.due(now).len() <= 2, "more than an advertisement and a solicitation");
+        assert!(discovery.deadline().is_some_and(|next| next > now), "the loop would not wait");
+        let routers = LearntRouters { links: discovery.routers(), failure: None };
+        assert!(routers.links.values().all(|link| link.others.len() <= OTHERS));
+        let _ = routers.warnings();
+    }
 }
 
 /// The state that a process has left: its file, and the values in it. A fuzzer does not find checksums, so the values also come without

@@ -100,14 +100,14 @@ keepers: build
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p announcer --test host -- --ignored
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
-# `announcer import exabgp`: docs/migrate.md. Then it replaces and kills the daemon beside FRR and BIRD. At last it counts the connections
-# that FRR and BIRD give to frontends with weights.
+# `announcer import exabgp`: docs/migrate.md. Then it replaces and kills the daemon beside FRR and BIRD, and has unnumbered sessions with
+# them. At last it counts the connections that FRR and BIRD give to frontends with weights.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop
-	cargo test -p announcer --test routers --test migrate --test takeover_routers --test weights --no-run
+	cargo test -p announcer --test routers --test migrate --test takeover_routers --test unnumbered --test weights --no-run
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers --test migrate -- --ignored --nocapture
-	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test takeover_routers -- --ignored --nocapture --test-threads 2
+	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test takeover_routers --test unnumbered -- --ignored --nocapture --test-threads 2
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test weights -- --ignored --nocapture --test-threads 1
 
 # Runs the scripts of tests/vm/run.d, or of SCRIPTS, in a virtual machine with Debian's kernel: tests/vm/run explains it. It is for

@@ -117,6 +117,7 @@ async fn bench() {
             restarted: false,
             vips: vips.clone(),
             network: watch::channel(Arc::default()).1,
+            routers: watch::channel(Arc::default()).1,
             files: announcer::files::io::Files::new(),
             turns: announcer::watchdog::Turns::new(std::time::Instant::now()),
             continuation: announcer::bgp::io::resume::Continuation::none(),

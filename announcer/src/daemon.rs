@@ -19,7 +19,9 @@
 //!                                                             watch<warnings>           -> control
 //! delivery          watch<LocRib>, watch<SessionReport>       watch<warnings>           -> control, mpsc<Ask> -> director
 //!                                                             mpsc<ChangeBatch>         -> history
-//! network           netlink                                   watch<Network>            -> sessions, router id
+//! discovery         ICMPv6, watch<Config>,                    watch<LearntRouters>      -> sessions, BFD
+//!                     watch<Network>                          watch<warnings>           -> control
+//! network           netlink                                   watch<Network>            -> sessions, router id, discovery
 //! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
 //! BFD               watch<Config>, watch<VIPs>,               watch<BfdReport>          -> session, control, metrics
@@ -94,6 +96,8 @@ use self::io::upgrade::Upgrader;
 use self::io::withdraw::withdraw;
 use crate::bfd::io::{LONGEST_STOP, MainTurns};
 use crate::bfd::status::BfdReport;
+use crate::bgp::discovery::LearntRouters;
+use crate::bgp::io::discovery::{self, DiscoveryChannels};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
@@ -240,6 +244,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (finding_warnings, finding_warning) = watch::channel(Vec::new());
     let (findings_tx, host_findings) = watch::channel(HostFindings::default());
     let (network_tx, network) = watch::channel(Arc::new(Network::default()));
+    let (routers_tx, routers) = watch::channel(Arc::new(LearntRouters::default()));
+    let (discovery_warnings, discovery_warning) = watch::channel(Vec::new());
     let (peers_tx, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
     let (tallies, tally) = watch::channel(Tally::new(&config));
@@ -365,6 +371,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
+    let discovering = DiscoveryChannels {
+        configs: configs.clone(),
+        network: network.clone(),
+        routers: routers_tx,
+        warnings: discovery_warnings,
+    };
+    let _discovery = OwnedTask::new("router discovery".into(), move || discovery::run(discovering.clone()));
     // After a takeover the sessions go on at once.
     let (joined_tx, joined) = watch::channel(continues || config.chain.is_none());
     let (chain_tx, chain_status) = watch::channel(Arc::new(ChainStatus::default()));
@@ -393,6 +406,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let of_bfd = BfdChannels {
         configs: configs.clone(),
         vips: vips_held.clone(),
+        routers: routers.clone(),
         peers: peers.clone(),
         stop: bfd_stopped,
         status: bfd_tx,
@@ -407,6 +421,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         router_ids: router_ids.clone(),
         vips: vips_held,
         network: network.clone(),
+        routers,
         files: files.clone(),
         ribs: ribs.clone(),
         restarted: mark_running(&files, &options.state_dir).await,
@@ -446,6 +461,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         file_warning,
         warnings: vec![
             delivery_warning,
+            discovery_warning,
             bind_error,
             page_error,
             vip_warning,

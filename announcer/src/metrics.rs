@@ -290,7 +290,7 @@ pub struct ListenerMetrics {
 pub struct PeerMetrics {
     /// Its configured name.
     pub name: PeerName,
-    /// Its address; `default-gateway` until that was found.
+    /// Its address; until that was found, `default-gateway`, or the interface of a router that is learnt.
     pub address: String,
     /// Its AS, if it is known.
     pub asn: Option<Asn>,

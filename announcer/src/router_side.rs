@@ -26,6 +26,12 @@ pub enum NoFacts {
     /// The addresses of the frontends are not of the family of the router's address.
     #[error("`{0}` is not of the family of the router's address `{1}`: write the addresses of the session")]
     OtherFamily(String, IpAddr),
+    /// The session is unnumbered, and a frontend's address is not link-local.
+    #[error(
+        "`{0}` is not link-local: the router is learnt from its advertisements, and the session is between link-local addresses; leave \
+         the addresses of the frontends out"
+    )]
+    NotOfTheLink(String),
     /// The network of the frontends is IPv6 link-local: it is on every link.
     #[error(
         "`{0}` is link-local, and so on every link: write the address of each frontend with `--frontend`"
@@ -68,10 +74,13 @@ pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result
     }
     let router_address = match peer.address {
         PeerAddress::Ip(ip) => Some(ip),
-        PeerAddress::DefaultGateway => None,
+        PeerAddress::DefaultGateway | PeerAddress::RouterAdvertisement => None,
     };
     if let Some(router) = router_address {
         judge(&frontends, router)?;
+    }
+    if let (PeerAddress::RouterAdvertisement, Some(other)) = (peer.address, not_link_local(&frontends)) {
+        return Err(NoFacts::NotOfTheLink(other));
     }
     if let Frontends::Range(range) = &frontends
         && let IpAddr::V6(v6) = range.addr()
@@ -94,7 +103,9 @@ pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result
         router_address,
         frontend_asn: Asn::get(config.bgp.asn),
         frontends,
-        extended_next_hop: router_address.is_some_and(|ip| ip.is_ipv6())
+        unnumbered: peer.address == PeerAddress::RouterAdvertisement,
+        extended_next_hop: (peer.address == PeerAddress::RouterAdvertisement
+            || router_address.is_some_and(|ip| ip.is_ipv6()))
             && families.contains(&router_config::Family::Ipv4)
             && lacks_v4,
         families: families.into_iter().collect(),
@@ -193,6 +204,16 @@ fn sends_graceful_shutdown(peer: &PeerConfig, service: &ServiceConfig) -> bool {
     let route = peer.overrides.over(&service.attributes);
     route.communities.contains(&GRACEFUL_SHUTDOWN)
         || service.deprefer.communities.contains(&GRACEFUL_SHUTDOWN)
+}
+
+/// The first of the frontends that is not link-local.
+fn not_link_local(frontends: &Frontends) -> Option<String> {
+    let is_other = |ip: &&IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    match frontends {
+        Frontends::Unknown => None,
+        Frontends::Addresses(all) => all.iter().find(is_other).map(ToString::to_string),
+        Frontends::Range(range) => Some(range.to_string()),
+    }
 }
 
 /// Checks that the frontends can have a session with the router.

@@ -70,8 +70,8 @@ fn seen(router: &Router, keys: &str) -> (String, Option<String>, Vec<String>) {
     (session, bfd, router.changes(VIP))
 }
 
-fn upgrades(software: Software, keys: &'static str) {
-    with(software, Way::Link, keys, move |_, router, store, daemon| {
+fn upgrades(software: Software, way: Way, keys: &'static str) {
+    with(software, way, keys, move |_, router, store, daemon| {
         let before = seen(router, keys);
         let mut gap = None;
         for round in 0..10 {
@@ -88,8 +88,8 @@ fn upgrades(software: Software, keys: &'static str) {
     });
 }
 
-fn crashes(software: Software, keys: &'static str) {
-    with(software, Way::Link, keys, move |_, router, store, mut daemon| {
+fn crashes(software: Software, way: Way, keys: &'static str) {
+    with(software, way, keys, move |_, router, store, mut daemon| {
         let before = seen(router, keys);
         for round in 0..5 {
             store.kill(daemon);
@@ -109,49 +109,61 @@ fn crashes(software: Software, keys: &'static str) {
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_upgrade() {
-    upgrades(Software::Frr, "");
+    upgrades(Software::Frr, Way::Link, "");
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_upgrade() {
-    upgrades(Software::Bird, "");
+    upgrades(Software::Bird, Way::Link, "");
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_crash() {
-    crashes(Software::Frr, "");
+    crashes(Software::Frr, Way::Link, "");
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_crash() {
-    crashes(Software::Bird, "");
+    crashes(Software::Bird, Way::Link, "");
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_upgrade_by_bfd() {
-    upgrades(Software::Frr, BFD);
+    upgrades(Software::Frr, Way::Link, BFD);
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_upgrade_by_bfd() {
-    upgrades(Software::Bird, BFD);
+    upgrades(Software::Bird, Way::Link, BFD);
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_crash_by_bfd() {
-    crashes(Software::Frr, BFD);
+    crashes(Software::Frr, Way::Link, BFD);
 }
 
 #[test]
 #[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_crash_by_bfd() {
-    crashes(Software::Bird, BFD);
+    crashes(Software::Bird, Way::Link, BFD);
+}
+
+#[test]
+#[ignore = "needs routers; `make interop` runs it"]
+fn frr_sees_no_upgrade_of_an_unnumbered_session() {
+    upgrades(Software::Frr, Way::Unnumbered, BFD);
+}
+
+#[test]
+#[ignore = "needs routers; `make interop` runs it"]
+fn bird_sees_no_crash_of_an_unnumbered_session() {
+    crashes(Software::Bird, Way::Unnumbered, BFD);
 }
 
 /// BFD of RFC 5883 through a router in the middle: it comes up, and a way without packets removes the route before the hold time.

@@ -377,6 +377,11 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::SourceMissing(Ipv4Addr::new(10, 0, 1, 99).into())),
         DownReason::Tcp(TcpFailure::Forbidden),
         DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::NoRouter("swp1".into())),
+        DownReason::Tcp(TcpFailure::NotLearnt(
+            "routers cannot be learnt from their advertisements: Too many open files (os error 24)".into(),
+        )),
+        DownReason::Tcp(TcpFailure::RouterGone),
         DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::InterfaceGone),
         DownReason::Tcp(TcpFailure::AddressGone(Ipv4Addr::new(10, 0, 1, 11).into())),
@@ -405,6 +410,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::LinkDown(_) | TcpFailure::InterfaceGone | TcpFailure::AddressGone(_) => {}
                 TcpFailure::Unheard(_) | TcpFailure::NoAddress => {}
                 TcpFailure::SourceMissing(_) | TcpFailure::Forbidden => {}
+                TcpFailure::NoRouter(_) | TcpFailure::NotLearnt(_) | TcpFailure::RouterGone => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::NoKeepalive(_) => {}

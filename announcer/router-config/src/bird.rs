@@ -1,7 +1,7 @@
 //! BIRD 2.
 
 use crate::bfd::{STARVES, is_far_with_gtsm};
-use crate::facts::{Facts, Family};
+use crate::facts::{Facts, Family, INTERFACE};
 use crate::linux;
 use crate::text::Text;
 use crate::verify::{Command, Question, bfd, each};
@@ -107,7 +107,17 @@ fn session(facts: &Facts, text: &mut Text) {
         text.line("    };");
     }
     text.line("}");
-    text.lines(facts.neighbors().iter().enumerate().map(|(index, address)| {
+    if facts.unnumbered {
+        text.line(format!(
+            "protocol radv announcer_radv {{ interface \"{INTERFACE}\" {{ max ra interval 10; default lifetime 0; }}; }}"
+        ));
+        text.line(format!(
+            "protocol bgp announcer_link1 from announcer_frontend {{ neighbor range fe80::/10 as {}; interface \"{INTERFACE}\"; dynamic \
+             name \"announcer_fe\"; }}",
+            facts.frontend_asn
+        ));
+    }
+    text.lines(facts.neighbors().iter().filter(|_| !facts.unnumbered).enumerate().map(|(index, address)| {
         format!(
             "protocol bgp announcer_fe{} from announcer_frontend {{ neighbor {} as {}; }}",
             index + 1,

@@ -39,6 +39,9 @@ pub struct Facts {
     pub sends_graceful_shutdown: bool,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950): the session is over IPv6, and no IPv4 next hop is configured.
     pub extended_next_hop: bool,
+    /// Whether the session is unnumbered: the frontends learn the router from its router advertisements (RFC 4861), and it has a link
+    /// of its own to each of them.
+    pub unnumbered: bool,
     /// BFD with the frontends; `None`: they have none.
     pub bfd: Option<Bfd>,
 }
@@ -160,7 +163,7 @@ impl Facts {
         match &self.frontends {
             Frontends::Unknown => vec![Neighbor {
                 address: "FRONTEND-ADDRESS".into(),
-                is_link_local: self.router_address.is_some_and(is_link_local),
+                is_link_local: self.unnumbered || self.router_address.is_some_and(is_link_local),
             }],
             Frontends::Addresses(all) => all.iter().map(known).collect(),
             Frontends::Range(_) => Vec::new(),
@@ -242,6 +245,7 @@ mod tests {
                 hold_time: 9,
                 sends_graceful_shutdown: false,
                 extended_next_hop: false,
+                unnumbered: false,
                 bfd: None,
             };
             (

@@ -83,6 +83,16 @@ fn profile(facts: &Facts, text: &mut Text) {
 }
 
 fn session(facts: &Facts, text: &mut Text) {
+    if facts.unnumbered {
+        text.lines([
+            format!("interface {INTERFACE}"),
+            " no ipv6 nd suppress-ra".into(),
+            " ipv6 nd ra-interval 10".into(),
+            " ipv6 nd ra-lifetime 0".into(),
+            "exit".into(),
+            "!".into(),
+        ]);
+    }
     text.line(format!("router bgp {}", facts.router_as()));
     facts.router_id_hint(" bgp router-id ROUTER-ID", text);
     text.line(" neighbor FRONTENDS peer-group");
@@ -106,7 +116,10 @@ fn session(facts: &Facts, text: &mut Text) {
     if possible_bfd(facts).is_some() {
         text.lines([" neighbor FRONTENDS bfd", " neighbor FRONTENDS bfd profile ANNOUNCER"]);
     }
-    for address in facts.neighbors() {
+    if facts.unnumbered {
+        text.line(format!(" neighbor {INTERFACE} interface v6only peer-group FRONTENDS"));
+    }
+    for address in facts.neighbors().iter().filter(|_| !facts.unnumbered) {
         text.line(format!(" neighbor {address} peer-group FRONTENDS"));
         text.lines(address.is_link_local.then(|| format!(" neighbor {address} interface {INTERFACE}")));
     }
@@ -140,9 +153,11 @@ fn session(facts: &Facts, text: &mut Text) {
 
 /// The commands that show whether it works.
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
-    let frontend = facts.shown_frontend();
+    let frontend = if facts.unnumbered { INTERFACE.to_owned() } else { facts.shown_frontend() };
     let mut all = vec![Command::new(Question::Session, format!("vtysh -c 'show bgp neighbors {frontend}'"))];
-    all.extend(bfd(facts, || format!("vtysh -c 'show bfd peers' | grep -A 30 'peer {frontend} '")));
+    // BFD is shown by address, with the interface behind it.
+    let line = if facts.unnumbered { format!("interface {INTERFACE}") } else { format!("peer {frontend} ") };
+    all.extend(bfd(facts, || format!("vtysh -c 'show bfd peers' | grep -A 30 '{line}'")));
     for family in &facts.families {
         let shown = format!("show bgp {} unicast neighbors {frontend}", family.word());
         all.push(Command::new(Question::Received, format!("vtysh -c '{shown} received-routes'")));

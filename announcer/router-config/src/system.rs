@@ -205,13 +205,22 @@ fn head(system: System, facts: &Facts, text: &mut Text) {
     if facts.router_asn.is_none() {
         text.note("ROUTER-AS: write the router's AS; announcer's configuration does not name it.");
     }
-    if facts.frontends == Frontends::Unknown {
+    if facts.unnumbered {
+        text.note(&format!(
+            "The session is unnumbered: it is between link-local addresses, and the frontends learn the router from the router \
+             advertisements (RFC 4861) that it has to send on {INTERFACE}. Write what names this interface once for each frontend. A \
+             lifetime of 0 in the advertisements lets the frontends take no default route from them. announcer's tests have tried an \
+             unnumbered session with FRR and BIRD alone."
+        ));
+    }
+    let by_interface = facts.unnumbered && matches!(system, System::Frr | System::Bird);
+    if facts.frontends == Frontends::Unknown && !by_interface {
         text.note(
             "FRONTEND-ADDRESS: write the address of the frontend. announcer's configuration has no `source_address` for this router: \
              add `--frontend ADDRESS` for each frontend, or `--frontend-range NETWORK`.",
         );
     }
-    if facts.neighbors().iter().any(|neighbor| neighbor.is_link_local) {
+    if facts.unnumbered || facts.neighbors().iter().any(|neighbor| neighbor.is_link_local) {
         text.note(&format!(
             "{INTERFACE}: write the router's interface on the link of the frontends; a link-local address needs it."
         ));

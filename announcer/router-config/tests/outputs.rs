@@ -1,4 +1,4 @@
-//! The configuration and the commands of each system, for four setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
+//! The configuration and the commands of each system, for seven setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
 //! changed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
@@ -26,6 +26,7 @@ fn dual_stack() -> Facts {
         hold_time: 9,
         sends_graceful_shutdown: true,
         extended_next_hop: false,
+        unnumbered: false,
         bfd: None,
     }
 }
@@ -78,13 +79,28 @@ fn with_bfd(facts: Facts) -> Facts {
     Facts { bfd: Some(bfd), ..facts }
 }
 
-fn outputs(system: System) -> [(&'static str, String); 6] {
+/// eBGP with both families and BFD between link-local addresses; the router is learnt.
+fn unnumbered() -> Facts {
+    let facts = Facts {
+        router_address: None,
+        frontends: Frontends::Unknown,
+        md5_file: None,
+        ttl_security: false,
+        extended_next_hop: true,
+        unnumbered: true,
+        ..dual_stack()
+    };
+    with_bfd(facts)
+}
+
+fn outputs(system: System) -> [(&'static str, String); 7] {
     let all = [
         ("dual-stack", dual_stack()),
         ("internal", internal()),
         ("range", range()),
         ("far", far()),
         ("bfd", with_bfd(Facts { prefixes: far().prefixes, families: vec![Family::Ipv6], ..dual_stack() })),
+        ("unnumbered", unnumbered()),
         ("bfd-far", with_bfd(Facts { ttl_security: false, ..far() })),
     ];
     all.map(|(name, facts)| {

@@ -244,6 +244,11 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::NoRoute => "check the interface and the route towards the peer: `ip route get` with its address".into(),
         TcpFailure::NoGateway => "add a default route, or write the router's address".into(),
         TcpFailure::NoInterface(_) => "compare `interface` with the names that `ip link` prints".into(),
+        TcpFailure::NoRouter(interface) => format!(
+            "check the link, and that the router advertises itself there: FRR does with `neighbor INTERFACE interface`, BIRD with \
+             `protocol radv`; `tcpdump -ni {interface} icmp6` shows it"
+        ),
+        TcpFailure::RouterGone => "check that router advertisements are still on at the router".into(),
         TcpFailure::LinkDown(_) => {
             "check the cable and the port at its other end; the session is established again when the link is up".into()
         }
@@ -274,7 +279,7 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::TimedOut | TcpFailure::Unheard(_) => {
             "check the way to the router; the same happens if only the router has a new key".into()
         }
-        TcpFailure::Other(_) => return None,
+        TcpFailure::NotLearnt(_) | TcpFailure::Other(_) => return None,
     };
     Some(hint)
 }

@@ -5,6 +5,7 @@
 
 mod connection;
 pub mod dial;
+pub mod discovery;
 mod netstat;
 pub mod network;
 pub mod password;

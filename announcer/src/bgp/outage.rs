@@ -250,6 +250,9 @@ fn self_evident(why: &DownReason) -> Option<FailureClass> {
             | TcpFailure::Forbidden
             | TcpFailure::NoGateway
             | TcpFailure::NoInterface(_)
+            | TcpFailure::NoRouter(_)
+            | TcpFailure::NotLearnt(_)
+            | TcpFailure::RouterGone
             | TcpFailure::LinkDown(_)
             | TcpFailure::InterfaceGone
             | TcpFailure::AddressGone(_)

@@ -69,6 +69,17 @@ pub enum TcpFailure {
     /// The peer is the next hop of the default route, but the host has no default route.
     #[error("this host has no default route whose next hop could be the peer")]
     NoGateway,
+    /// The router is learnt from its advertisements, and none has arrived on the interface.
+    #[error("no router advertisement has arrived on `{0}`")]
+    NoRouter(String),
+    /// Routers cannot be learnt; why.
+    #[error("{0}")]
+    NotLearnt(String),
+    /// The advertisement of the router has run out, and no other has arrived.
+    #[error(
+        "the router does not advertise itself any more: the lifetime of its last router advertisement is over"
+    )]
+    RouterGone,
     /// The interface to which the session is bound does not exist.
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
@@ -188,6 +199,9 @@ impl DownReason {
                 TcpFailure::Forbidden => "forbidden",
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
+                TcpFailure::NoRouter(_) => "no_router",
+                TcpFailure::NotLearnt(_) => "not_learnt",
+                TcpFailure::RouterGone => "router_gone",
                 TcpFailure::LinkDown(_) => "link_down",
                 TcpFailure::InterfaceGone => "interface_gone",
                 TcpFailure::AddressGone(_) => "address_gone",

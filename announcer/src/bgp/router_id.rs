@@ -31,7 +31,7 @@ pub enum Candidate {
 pub fn candidates(config: &Config) -> Vec<Candidate> {
     let candidate = |peer: &PeerConfig| match (peer.source_address, peer.address) {
         (Some(source @ IpAddr::V4(_)), _) => Some(Candidate::Configured(peer.name.clone(), source)),
-        (_, PeerAddress::Ip(IpAddr::V6(_))) => None,
+        (_, PeerAddress::Ip(IpAddr::V6(_)) | PeerAddress::RouterAdvertisement) => None,
         (_, PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway) => {
             Some(Candidate::Towards(peer.name.clone()))
         }

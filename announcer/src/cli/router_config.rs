@@ -60,6 +60,9 @@ pub(super) fn call(arguments: &RouterConfigArguments) -> Result<(), CommandError
         .and_then(|frontends| router_side::facts(&config, peer, frontends))
         .map_err(|error| CommandError::Usage(format!("error: {error}")))?;
     if *verify {
+        if facts.unnumbered {
+            output::line("# FRONTEND-INTERFACE: write the router's interface on the link of the frontend.");
+        }
         if !matches!(facts.frontends, Frontends::Addresses(_)) {
             output::line("# FRONTEND-ADDRESS: write the address of the frontend.");
         }

@@ -43,9 +43,11 @@ table! {
         name: one PeerName, required "\"r1\"", word,
             "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`",
             own "each peer has its own name; write it in its `[[peer]]`";
-        /// The address on which it listens. An IPv6 link-local address needs an interface.
+        /// The address on which it listens. An IPv6 link-local address needs an interface. Without the key and with an interface, the
+        /// router is learnt.
         address: one PeerAddress, required "\"10.0.1.1\"", peer_address,
-            "the router's address: IPv4, IPv6 (link-local with `interface`), or `default-gateway`",
+            "the router's address: IPv4, IPv6 (link-local with `interface`), `default-gateway`, or `router-advertisement`: the router \
+             that advertises itself on `interface` (RFC 4861), which `interface` without `address` also says",
             own "each router has its own address; write it in its `[[peer]]`";
         /// The port on which it listens.
         port: one u16, default "179", port, "the router's port; 1 to 65535";
@@ -68,7 +70,11 @@ table! {
         capabilities: one bool, default "true", boolean,
             "whether our OPEN has capabilities; `false` for a router that refuses them (RFC 5492): then only IPv4, AS 23456 in place of an AS of four octets, and no graceful restart";
         /// The session is bound to it.
-        interface: one String, optional "\"eth0\"", interface, "the interface that the session is bound to";
+        interface: one String, optional "\"eth0\"", interface,
+            "the interface that the session is bound to; without `address`, the router is learnt from its router advertisements there";
+        /// Whether a default route from the router's advertisements is wanted; no effect on the session.
+        default_route: one bool, default "false", boolean,
+            "whether a default route from the advertisements of a router that is learnt is wanted; if not, `status` warns of one";
         /// Our address of the session; not a VIP.
         source_address: one IpAddr, optional "\"10.0.1.11\"", source,
             "our address of the session; without it, the kernel chooses";
@@ -100,11 +106,18 @@ table! {
 
 /// Reads a peer.
 pub(super) fn read(table: &mut super::reader::Table<'_>) -> Written {
+    let is_learnt = table.has("interface") && !table.has("address");
+    if is_learnt {
+        table.waive("address");
+    }
     let mut peer = Written::read(table);
     // RFC 9687 §6.
     let follows = |hold: &Spanned<Duration>| {
         Spanned::new(hold.span(), (*hold.get_ref() * 2).max(Duration::from_secs(480)))
     };
+    if let Some(interface) = peer.interface.as_ref().filter(|_| is_learnt) {
+        peer.address = Some(Spanned::new(interface.span(), PeerAddress::RouterAdvertisement));
+    }
     if !table.has("send_hold_time") {
         peer.send_hold_time = peer.hold_time.as_ref().map(follows);
     }
@@ -125,6 +138,8 @@ pub enum PeerAddress {
     Ip(IpAddr),
     /// At the default route's next hop, looked up before each try.
     DefaultGateway,
+    /// At the link-local address from which it advertises itself on the peer's interface (RFC 4861): an unnumbered session.
+    RouterAdvertisement,
 }
 
 impl fmt::Display for PeerAddress {
@@ -132,6 +147,7 @@ impl fmt::Display for PeerAddress {
         match self {
             PeerAddress::Ip(address) => address.fmt(f),
             PeerAddress::DefaultGateway => f.pad("default-gateway"),
+            PeerAddress::RouterAdvertisement => f.pad("router-advertisement"),
         }
     }
 }
@@ -142,10 +158,13 @@ impl ToToml for PeerAddress {
     }
 }
 
-/// The peer's address: an IP address, or the host's own default gateway.
+/// The peer's address: an IP address, the host's own default gateway, or the router of a link.
 fn peer_address(value: &Value<'_>) -> Result<PeerAddress, ValueError> {
     if value.found.as_str() == Some("default-gateway") {
         return Ok(PeerAddress::DefaultGateway);
+    }
+    if value.found.as_str() == Some("router-advertisement") {
+        return Ok(PeerAddress::RouterAdvertisement);
     }
     if let Some(both) = value.found.as_str().and_then(|text| text.parse::<SocketAddr>().ok()) {
         let help = format!("write `address = \"{}\"` and `port = {}`", both.ip(), both.port());
@@ -196,7 +215,7 @@ impl PeerConfig {
 }
 
 /// The keys that have no effect on a session.
-const NOT_OF_THE_SESSION: [&str; 2] = ["name", "os"];
+const NOT_OF_THE_SESSION: [&str; 3] = ["name", "os", "default_route"];
 
 impl PeerConfig {
     /// Whether `other` would be the same router as `self` if its address is the same: its port is, and the two are not on two
@@ -204,6 +223,18 @@ impl PeerConfig {
     pub fn same_place(&self, other: &PeerConfig) -> bool {
         let interfaces = self.interface.as_ref().zip(other.interface.as_ref());
         self.port == other.port && interfaces.is_none_or(|(one, two)| one == two)
+    }
+
+    /// Its address for people: the one that is in use, or what the configuration says. A router that is learnt and not known yet is
+    /// shown by its interface.
+    pub fn shown_address(&self, in_use: Option<IpAddr>) -> String {
+        match (in_use, self.address, &self.interface) {
+            (Some(ip), _, _) | (None, PeerAddress::Ip(ip), _) => ip.to_string(),
+            (None, PeerAddress::RouterAdvertisement, Some(interface)) => interface.clone(),
+            (None, PeerAddress::RouterAdvertisement | PeerAddress::DefaultGateway, _) => {
+                self.address.to_string()
+            }
+        }
     }
 
     /// The keys that a session depends on, each with its value as TOML, or `None` where it has none. Only whether there is a
@@ -235,14 +266,55 @@ impl Written {
         let address = self.address.as_ref()?;
         match address.get_ref() {
             PeerAddress::Ip(ip) => Some((*ip, address.span())),
-            PeerAddress::DefaultGateway => None,
+            PeerAddress::DefaultGateway | PeerAddress::RouterAdvertisement => None,
         }
+    }
+
+    /// Whether the router is learnt from its advertisements.
+    fn is_learnt(&self) -> bool {
+        self.address.as_ref().is_some_and(|address| *address.get_ref() == PeerAddress::RouterAdvertisement)
+    }
+}
+
+/// Checks the rules of a router that is learnt, and that no other router has its keys.
+fn judge_learnt(peer: &Written, faults: &mut Vec<Fault>) {
+    if !peer.is_learnt() {
+        if let Some(wanted) = peer.default_route.as_ref().filter(|wanted| *wanted.get_ref()) {
+            let message = "`default_route` is for a router that is learnt from its router advertisements";
+            faults.push(Fault::new(wanted.span(), message, "remove it"));
+        }
+        return;
+    }
+    let Some(at) = peer.address.as_ref().map(Spanned::span) else { return };
+    if peer.interface.is_none() {
+        let message = "`router-advertisement` needs the interface on which the router advertises itself";
+        let help = "add a line such as `interface = \"eth0\"`";
+        faults.push(Fault::new(at.clone(), message, help));
+    }
+    if let Some(source) = &peer.source_address
+        && !matches!(source.get_ref(), IpAddr::V6(v6) if v6.is_unicast_link_local())
+    {
+        let message = format!("the source address `{}` is not link-local", source.get_ref());
+        let help = "remove it, or write this host's link-local address of the interface: the router is learnt by its own, and one \
+                    link-local address reaches only another";
+        faults.push(Fault::new(source.span(), message, help).beside(at.clone(), "the router is learnt"));
+    }
+    if let Some(hops) = peer.multihop.as_ref().filter(|hops| *hops.get_ref() > 1) {
+        let message = "a router that is learnt from its router advertisements is on the link";
+        let help = "remove `multihop`, or write the router's address";
+        faults.push(Fault::new(hops.span(), message, help).beside(at.clone(), "the router is learnt"));
+    }
+    if let Some(capabilities) = peer.capabilities.as_ref().filter(|written| !*written.get_ref()) {
+        let message = "without capabilities no route can be sent on an unnumbered session";
+        let help = "remove it, or write the router's IPv4 address: IPv4 routes with an IPv6 next hop need a capability (RFC 8950)";
+        faults.push(Fault::new(capabilities.span(), message, help).beside(at, "the router is learnt"));
     }
 }
 
 /// Checks the rules for a possible session.
 pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
     overrides::judge(&peer.overrides, faults);
+    judge_learnt(peer, faults);
     if let Some((peer_ip, at)) = peer.ip() {
         for (next_hop, span) in peer.overrides.next_hops().filter(|(ip, _)| *ip == peer_ip) {
             let message = format!("the next hop `{next_hop}` is the peer's own address");

@@ -66,6 +66,8 @@ pub(super) struct Table<'a> {
     defaults: Option<&'a DeTable<'a>>,
     /// The header, which is marked when a key is missing.
     header: Range<usize>,
+    /// A required key that may be absent, because another key stands for it.
+    waived: Option<&'static str>,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -78,7 +80,8 @@ pub(super) fn read<T>(
     read: impl FnOnce(&mut Table<'_>) -> T,
 ) -> T {
     let (section, shown) = (context.whole, context.whole.header.into());
-    let mut table = Table { context, section, shown, entries, defaults: None, header: end, faults };
+    let mut table =
+        Table { context, section, shown, entries, defaults: None, header: end, waived: None, faults };
     let file = read(&mut table);
     table.finish();
     file
@@ -243,7 +246,8 @@ impl<'a> Table<'a> {
         let nested = || self.default(key.name)?.get_ref().as_table();
         let defaults = self.context.defaults.of(section).or_else(nested);
         let (context, shown) = (self.context, self.header_of(key, section));
-        let mut table = Table { context, section, shown, entries, defaults, header, faults: self.faults };
+        let faults = &mut *self.faults;
+        let mut table = Table { context, section, shown, entries, defaults, header, waived: None, faults };
         let good = read(&mut table);
         table.finish();
         good

@@ -169,7 +169,9 @@ fn identifier(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let Some(bgp) = file.bgp.as_ref().filter(|bgp| bgp.router_id.is_none()) else { return };
     let mut addresses = file.peers.iter().filter_map(|peer| peer.address.as_ref()).peekable();
     if let (Some(asn), Some(first)) = (&bgp.asn, addresses.peek().map(|address| address.span()))
-        && addresses.all(|address| matches!(address.get_ref(), PeerAddress::Ip(IpAddr::V6(_))))
+        && addresses.all(|address| {
+            matches!(address.get_ref(), PeerAddress::Ip(IpAddr::V6(_)) | PeerAddress::RouterAdvertisement)
+        })
     {
         let help = "write `router_id = \"10.0.1.11\"`: any IPv4 address that no other BGP speaker uses";
         let message = "`router_id` is required if no peer has an IPv4 address";

@@ -28,6 +28,7 @@ const CRATE: &str = "announcer";
 const MODULES: &[&str] = &[
     "bfd::io::session",
     "bfd::io::thread",
+    "bgp::io::discovery",
     "bgp::io::network",
     "bgp::io::router_id",
     "bgp::io::session::liveness",

@@ -278,7 +278,7 @@ fn peer(peer: &config::PeerConfig, status: SessionReport, ours: Asn) -> PeerMetr
     };
     PeerMetrics {
         name: peer.name.clone(),
-        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+        address: peer.shown_address(status.peer_address),
         asn: match peer.asn {
             PeerAsn::Is(asn) => Some(asn),
             PeerAsn::Internal => Some(ours),

@@ -121,7 +121,7 @@ pub fn question(config: &Config) -> Question {
         .iter()
         .filter_map(|peer| match peer.address {
             PeerAddress::Ip(address) => Some(address),
-            PeerAddress::DefaultGateway => None,
+            PeerAddress::DefaultGateway | PeerAddress::RouterAdvertisement => None,
         })
         .collect();
     question

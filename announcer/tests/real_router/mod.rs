@@ -32,6 +32,8 @@ pub enum Way {
     Link,
     /// Two links, and a router in the middle.
     Middle,
+    /// A link without addresses, except those that the kernel gives it.
+    Unnumbered,
 }
 
 /// A running router; it ends when this is dropped.
@@ -59,6 +61,7 @@ impl Router {
         match way {
             Way::Link => "10.9.8.1",
             Way::Middle => "10.9.7.2",
+            Way::Unnumbered => "router-advertisement\"\ninterface = \"fe",
         }
     }
 
@@ -106,6 +109,12 @@ impl Router {
         let here = self.name("router");
         netns(&format!("add {here}"));
         match self.way {
+            Way::Unnumbered => {
+                ip(&format!("link add fe type veth peer name eth0 netns {here}"));
+                let mut forward = Command::new("ip");
+                forward.args(["netns", "exec", &here, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
+                assert!(forward.status().unwrap().success());
+            }
             Way::Link => {
                 ip(&format!("link add fe type veth peer name eth0 netns {here}"));
                 self.must(&here, "address add 10.9.8.1/24 dev eth0");
@@ -127,7 +136,9 @@ impl Router {
         }
         self.must(&here, "link set lo up");
         self.must(&here, "link set eth0 up");
-        ip(&format!("address add {FRONTEND}/24 dev fe"));
+        if self.way != Way::Unnumbered {
+            ip(&format!("address add {FRONTEND}/24 dev fe"));
+        }
         ip("link set fe up");
         if self.way == Way::Middle {
             ip("route add 10.9.7.0/24 via 10.9.8.1");
@@ -159,13 +170,20 @@ impl Router {
             Software::Frr => "frr",
             Software::Bird => "bird",
         };
-        let output = Command::new(env!("CARGO_BIN_EXE_announcer"))
-            .args(["router-config", "--for", system, "--frontend", FRONTEND])
-            .arg(folder.join("announcer.toml"))
-            .output()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
+        command.args(["router-config", "--for", system]);
+        if self.way != Way::Unnumbered {
+            command.args(["--frontend", FRONTEND]);
+        }
+        let output = command.arg(folder.join("announcer.toml")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut text = String::from_utf8(output.stdout).unwrap();
+        if self.way == Way::Unnumbered {
+            text = text.replace("FRONTEND-INTERFACE", "eth0").replace("ROUTER-ID", "10.9.8.1");
+            text = text
+                .replace("# router id 10.9.8.1;", "router id 10.9.8.1;")
+                .replace("!  bgp router-id", " bgp router-id");
+        }
         if (self.software, self.way) == (Software::Bird, Way::Middle) {
             // BIRD looks the next hop up in its own table.
             text += "protocol static { ipv4; route 10.9.8.0/24 via 10.9.7.1; }\n";
@@ -194,8 +212,9 @@ impl Router {
     pub fn session(&self) -> Result<String, String> {
         match self.software {
             Software::Frr => {
+                let neighbor = if self.way == Way::Unnumbered { "eth0" } else { FRONTEND };
                 let said =
-                    self.run(&format!("vtysh --vty_socket @dir -c 'show bgp neighbors {FRONTEND} json'"))?;
+                    self.run(&format!("vtysh --vty_socket @dir -c 'show bgp neighbors {neighbor} json'"))?;
                 let lines = said.lines().filter(|line| {
                     ["connectionsEstablished", "connectionsDropped"].iter().any(|key| line.contains(key))
                 });
@@ -224,7 +243,8 @@ impl Router {
             }
             Software::Bird => {
                 let said = self.run("birdc -s @dir/bird.ctl show bfd sessions")?;
-                let line = said.lines().find(|line| line.contains(FRONTEND) && line.contains(" Up "));
+                let of = if self.way == Way::Unnumbered { "fe80::" } else { FRONTEND };
+                let line = said.lines().find(|line| line.contains(of) && line.contains(" Up "));
                 // The address, the interface, the state and since when; then the intervals, which may change.
                 let words = line.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" "));
                 words.ok_or(said)

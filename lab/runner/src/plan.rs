@@ -275,6 +275,10 @@ fn impossible(ConfigFile { file, config }: &ConfigFile) -> Vec<String> {
                 "the lab does not know which router `address = \"default-gateway\"` is: write the router's address"
                     .to_owned(),
             ),
+            PeerAddress::RouterAdvertisement => no(
+                "the lab gives its links addresses, and their routers advertise nothing: write the router's address"
+                    .to_owned(),
+            ),
             PeerAddress::Ip(address) if is_link_local(address) => no(format!(
                 "the lab does not choose link-local addresses, such as {address}: write a global address of the router"
             )),

@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pub(super) used: ConnectionPath,
     /// The addresses of the interface.
     pub(super) addresses: Vec<Address>,
+    /// Whether its router was among those that advertise themselves when this was last looked for.
+    pub(super) router_heard: bool,
     /// How long the peer's kernel may acknowledge nothing.
     silence: Duration,
     /// Whether full segments seem to be lost on the way, while small ones arrive.
@@ -98,6 +100,7 @@ impl Connection {
             key,
             used,
             addresses,
+            router_heard: false,
             silence,
             large_lost: false,
             waiting: None,
@@ -127,6 +130,7 @@ impl Connection {
                 pinned,
             },
             addresses,
+            router_heard: false,
             silence,
             large_lost: false,
             waiting: None,

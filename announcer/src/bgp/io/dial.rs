@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
+use crate::bgp::discovery::LearntRouters;
 use crate::bgp::hint::{Clues, Neighbour, PeerLocation};
 use crate::bgp::io::netstat::NetstatCounters;
 use crate::bgp::io::password::{self, Md5Key};
@@ -64,13 +65,15 @@ pub(super) async fn dial(
     files: Files,
     peer: Arc<PeerConfig>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    routers: watch::Receiver<Arc<LearntRouters>>,
     patience: Duration,
 ) -> Result<DialSuccess, DialFailure> {
     let mut clues = Clues::default();
     let before = counters(&files).await;
     let mut next = None;
     let attempted =
-        attempt(&files, &peer, &vips, patience.saturating_sub(CLUES_TIME), &mut clues, &mut next).await;
+        attempt(&files, &peer, &vips, routers, patience.saturating_sub(CLUES_TIME), &mut clues, &mut next)
+            .await;
     match attempted {
         Ok(dialed) => Ok(DialSuccess { clues, ..dialed }),
         Err(failure) => {
@@ -95,6 +98,7 @@ async fn attempt(
     files: &Files,
     peer: &PeerConfig,
     vips: &watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    routers: watch::Receiver<Arc<LearntRouters>>,
     patience: Duration,
     clues: &mut Clues,
     next: &mut Option<(IpAddr, u32)>,
@@ -108,7 +112,9 @@ async fn attempt(
         }
         None => None,
     };
-    let (address, route) = locate(peer, None).await?;
+    let (began, routers) = (Instant::now(), learnt(peer, routers, patience).await);
+    let patience = patience.saturating_sub(began.elapsed());
+    let (address, route) = locate(peer, None, &routers).await?;
     clues.location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
     let peer_socket = socket_address(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
@@ -163,10 +169,12 @@ async fn attempt(
 }
 
 /// Finds the peer's current address and the way to it. `known` has the default gateway and the index of its interface, if the
-/// caller knows that the default route has not changed: the query for it reads all routes.
+/// caller knows that the default route has not changed: the query for it reads all routes. Of a router that is learnt, it has the one
+/// that the session uses.
 pub(super) async fn locate(
     peer: &PeerConfig,
     known: Option<(IpAddr, u32)>,
+    routers: &LearntRouters,
 ) -> Result<(IpAddr, Path), TcpFailure> {
     let tcp_failure = |error| tcp_failure(&error);
     let over = match &peer.interface {
@@ -184,8 +192,36 @@ pub(super) async fn locate(
             Some((address, interface)) => (address, Some(interface)),
             None => path::gateway(over).await.map_err(tcp_failure)?.ok_or(TcpFailure::NoGateway)?,
         },
+        PeerAddress::RouterAdvertisement => match known {
+            Some((address, interface)) => (address, Some(interface)),
+            None => (learnt_router(peer, routers)?.into(), over),
+        },
     };
     Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
+}
+
+/// The router that the peer's interface has now.
+fn learnt_router(peer: &PeerConfig, routers: &LearntRouters) -> Result<Ipv6Addr, TcpFailure> {
+    let interface = peer.interface.as_deref().unwrap_or_default();
+    routers.of(interface).ok_or_else(|| match &routers.failure {
+        Some(why) => TcpFailure::NotLearnt(why.clone()),
+        None => TcpFailure::NoRouter(interface.to_owned()),
+    })
+}
+
+/// Waits for the router of an unnumbered session for at most `patience`, and returns the routers that are known then.
+async fn learnt(
+    peer: &PeerConfig,
+    mut routers: watch::Receiver<Arc<LearntRouters>>,
+    patience: Duration,
+) -> Arc<LearntRouters> {
+    if peer.address == PeerAddress::RouterAdvertisement {
+        let is_known = |routers: &Arc<LearntRouters>| {
+            !matches!(learnt_router(peer, routers), Err(TcpFailure::NoRouter(_)))
+        };
+        let _ = timeout(patience, routers.wait_for(is_known)).await; // then the attempt fails
+    }
+    Arc::clone(&routers.borrow())
 }
 
 /// The addresses that a connection to a peer would have now.
@@ -205,8 +241,12 @@ pub struct PeerEnds {
 ///
 /// # Errors
 /// There is no route, no interface or no usable address; as a sentence.
-pub async fn ends(peer: &PeerConfig, vips: &BTreeSet<IpAddr>) -> Result<PeerEnds, TcpFailure> {
-    let (address, route) = locate(peer, None).await?;
+pub async fn ends(
+    peer: &PeerConfig,
+    vips: &BTreeSet<IpAddr>,
+    routers: &LearntRouters,
+) -> Result<PeerEnds, TcpFailure> {
+    let (address, route) = locate(peer, None, routers).await?;
     let peer_socket = socket_address(address, peer.port, route.interface);
     let chosen = path::source(peer_socket, peer.interface.as_deref(), route, vips).await;
     let (choice, _) = chosen.map_err(|error| tcp_failure(&error))?;

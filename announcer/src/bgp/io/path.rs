@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use netlink_dump::{dump, one};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
@@ -138,6 +140,23 @@ fn default_route(route: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
         }
     }
     Some((metric, gateway?, interface?))
+}
+
+/// The routers over which this host has a default route that it has taken from a router advertisement, by the index of the interface.
+/// Both the kernel and other programs, such as systemd-networkd, mark such routes (RTPROT_RA of linux/rtnetlink.h).
+pub(super) async fn advertised_default_routes() -> io::Result<BTreeMap<u32, Ipv6Addr>> {
+    let netlink = Netlink::open()?;
+    let mut question = RouteMessage::default();
+    question.header.address_family = AddressFamily::Inet6;
+    let mut found = BTreeMap::new();
+    for route in dump(|| netlink.handle.route().get(question.clone())).await.map_err(to_io)? {
+        if route.header.protocol == RouteProtocol::Ra
+            && let Some((_, IpAddr::V6(router), index)) = default_route(&route)
+        {
+            found.insert(index, router);
+        }
+    }
+    Ok(found)
 }
 
 /// The state of a host in ARP or ND, on an interface.

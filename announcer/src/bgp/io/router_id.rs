@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::bgp::discovery::LearntRouters;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{dial, path};
 use crate::bgp::path::Network;
@@ -83,7 +84,7 @@ async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> S
     let Some(peer) = config.peers.iter().find(|peer| peer.name == *name) else {
         return SourceLookup::NoWay("it is not configured".into());
     };
-    let (address, route) = match dial::locate(peer, None).await {
+    let (address, route) = match dial::locate(peer, None, &LearntRouters::default()).await {
         Ok(found) => found,
         Err(failure) => return SourceLookup::NoWay(failure.to_string()),
     };

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 use tracing::{Instrument, Level, debug, error_span, warn};
 
+use crate::bgp::discovery::LearntRouters;
 use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
 use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
 use crate::bgp::io::connection::Connection;
@@ -62,6 +63,8 @@ pub struct Local {
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     /// The host's links and addresses. The session ends when its own are lost.
     pub network: watch::Receiver<Arc<Network>>,
+    /// The routers that are learnt from their advertisements.
+    pub routers: watch::Receiver<Arc<LearntRouters>>,
     /// The access to the file of the key, and to the kernel counters.
     pub files: Files,
     /// The turns of the session's loop.
@@ -111,6 +114,7 @@ pub async fn run(
         peers: peer,
         vips: local.vips,
         network: local.network,
+        routers: local.routers,
         files: local.files,
         turns: local.turns,
         graceful_restart: local.graceful_restart,
@@ -157,6 +161,7 @@ struct Session {
     peers: watch::Receiver<Arc<PeerConfig>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     network: watch::Receiver<Arc<Network>>,
+    routers: watch::Receiver<Arc<LearntRouters>>,
     files: Files,
     turns: Turns,
     graceful_restart: Option<Duration>,
@@ -216,6 +221,7 @@ enum Wake {
     Hang,
     Ask,
     Network,
+    Routers,
     Way(PathLookup),
     WaySettled,
     Key(Result<Md5Key, PasswordError>),
@@ -271,6 +277,7 @@ impl Session {
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
             () = changed(&mut self.network) => Wake::Network,
+            () = changed(&mut self.routers) => Wake::Routers,
             order = next_order(&mut self.order), if self.wanted == SessionOrder::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
             () = may_send(&mut self.silent) => Wake::MaySend,
@@ -294,7 +301,7 @@ impl Session {
                 self.connection = Some(Connection::new(dialed));
                 self.hang = Some(now() + HANG);
                 // The link may have gone down before the connection was made.
-                self.stand();
+                self.routers_changed();
                 if self.connection.is_some() {
                     self.handle(Event::TcpConnected);
                 }
@@ -318,6 +325,7 @@ impl Session {
             }
             Wake::Ask => self.ask(),
             Wake::Network => self.network_changed(),
+            Wake::Routers => self.routers_changed(),
             Wake::Way(way) => self.found_the_way(way),
             Wake::WaySettled => self.way_settled(),
             Wake::Key(key) => {
@@ -357,6 +365,7 @@ impl Session {
             | Wake::Writable
             | Wake::Ask
             | Wake::Network
+            | Wake::Routers
             | Wake::Way(_)
             | Wake::WaySettled
             | Wake::Key(_)
@@ -398,7 +407,8 @@ impl Session {
                 self.status.waits_until = None;
                 self.clues = Clues::default();
                 let (files, peer, vips) = (self.files.clone(), Arc::clone(&self.peer), self.vips.clone());
-                self.dialing = Some(Box::pin(dial(files, peer, vips, self.timers.connect)));
+                self.dialing =
+                    Some(Box::pin(dial(files, peer, vips, self.routers.clone(), self.timers.connect)));
             }
             Action::Send(message) => self.send(&message),
             Action::Hangup => {

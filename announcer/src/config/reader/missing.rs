@@ -8,6 +8,11 @@ use super::super::unknown;
 use super::Table;
 
 impl Table<'_> {
+    /// Lets a required key be absent: another key stands for it.
+    pub(in super::super) fn waive(&mut self, key: &'static str) {
+        self.waived = Some(key);
+    }
+
     /// The default of an absent key, in TOML; records an error if the key is required.
     pub(super) fn absent(&mut self, key: &Key) -> Option<&'static str> {
         let misspelt = |name: &str| {
@@ -23,6 +28,7 @@ impl Table<'_> {
                 return None;
             }
             Need::Default(value) => return Some(value),
+            Need::Required(_) if self.waived == Some(key.name) => return None,
             // `finish` checks whether an unknown key was meant as this one.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
                 if self.entries.keys().any(|written| misspelt(written.get_ref())) =>

@@ -40,7 +40,16 @@ pub(in super::super) fn read_part<T>(
             }
         });
     }
-    read(&mut Table { context, section, shown: shown.into(), entries, defaults: None, header: 0..0, faults })
+    read(&mut Table {
+        context,
+        section,
+        shown: shown.into(),
+        entries,
+        defaults: None,
+        header: 0..0,
+        waived: None,
+        faults,
+    })
 }
 
 impl<'a> Table<'a> {
@@ -103,6 +112,7 @@ impl<'a> Table<'a> {
             entries,
             defaults: None,
             header: found.span(),
+            waived: None,
             faults: faults_of,
         };
         read(&mut table);

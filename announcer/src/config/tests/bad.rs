@@ -73,6 +73,33 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("an AS in quotes", &[("asn = 65001", "asn = \"65001\"")]),
     ("an AS with a dot", &[("asn = 65001", "asn = 1.10")]),
     ("no AS", &[("asn = 65000\n", "")]),
+    ("a router that is learnt on no interface", &[("\"10.0.1.1\"", "\"router-advertisement\"")]),
+    (
+        "a router that is learnt, from an address that is not of the link",
+        &[
+            ("address = \"10.0.1.1\"", "interface = \"eth0\""),
+            ("port = 179", "source_address = \"2001:db8:1::11\""),
+        ],
+    ),
+    (
+        "a router that is learnt, with keys of others",
+        &[
+            ("address = \"10.0.1.1\"", "interface = \"eth0\""),
+            ("port = 179", "multihop = 2\ncapabilities = false"),
+        ],
+    ),
+    ("a default route from a router that advertises none", &[("port = 179", "default_route = true")]),
+    (
+        "two routers that are learnt on one interface",
+        &[(
+            "address = \"10.0.1.1\"",
+            "interface = \"eth0\"\nasn = 1\n[[peer]]\nname = \"r2\"\ninterface = \"eth0\"",
+        )],
+    ),
+    (
+        "no router id, and a router that is learnt alone",
+        &[("router_id = \"10.0.1.11\"\n", ""), ("address = \"10.0.1.1\"", "interface = \"eth0\"")],
+    ),
     ("a router id of zero", &[("10.0.1.11", "0.0.0.0")]),
     ("a router id of IPv6", &[("10.0.1.11", "2001:db8::1")]),
     (

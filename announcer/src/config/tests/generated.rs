@@ -328,7 +328,7 @@ prop_compose! {
             Just(PeerAsn::External), Just(PeerAsn::Internal),
         ],
         hold in prop_oneof![Just(Duration::ZERO), second(3..=40000)], send_hold in second(40000..=86400),
-        host in 1u8..=254, kind in 0u8..4, port in 1u16.., overrides in overrides(),
+        host in 1u8..=254, kind in 0u8..5, port in 1u16.., overrides in overrides(),
         families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
         options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
         (least, tcp_mss) in (proptest::option::of(second(3..=3)), proptest::option::of(536u16..=32767)),
@@ -336,22 +336,25 @@ prop_compose! {
         bfd in proptest::option::of((millisecond(10..=10_000), 1u8.., any::<bool>())),
     ) -> PeerConfig {
         let [bound, source, ttl_security, password] = options;
+        let is_learnt = kind == 4;
         let address = match kind {
             0 => PeerAddress::DefaultGateway,
+            4 => PeerAddress::RouterAdvertisement,
             1 => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1, host).into()),
             2 => PeerAddress::Ip(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host.into()).into()),
             _ => PeerAddress::Ip(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host.into()).into()),
         };
         let own: IpAddr = match address {
+            PeerAddress::RouterAdvertisement => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x555).into(),
             PeerAddress::Ip(IpAddr::V6(_)) => Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 5).into(),
             PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway => Ipv4Addr::new(10, 9, 9, host).into(),
         };
         PeerConfig {
             name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
             min_hold_time: least.filter(|least| *least <= hold), tcp_mss,
-            capabilities: capable || families.contains(&Family::V6), families: families.into_iter().collect(),
-            interface: (bound || kind == 3).then(|| "eth0".into()),
-            source_address: source.then_some(own), multihop, ttl_security,
+            capabilities: capable || is_learnt || families.contains(&Family::V6), families: families.into_iter().collect(),
+            interface: (bound || kind >= 3).then(|| "eth0".into()), default_route: is_learnt && capable,
+            source_address: source.then_some(own), multihop: if is_learnt { 1 } else { multihop }, ttl_security,
             password_file: password.then(|| "keys/r.key".into()), os,
             overrides,
             bfd: bfd.map(|(interval, multiplier, strict)| BfdConfig { interval, multiplier, strict }),
@@ -434,6 +437,7 @@ prop_compose! {
                     let [head, tail] = [v6.segments()[0], v6.segments()[7]];
                     PeerAddress::Ip(Ipv6Addr::new(head, 0xdb8, 1 + u16::from(i), 0, 0, 0, 0, tail).into())
                 }
+                PeerAddress::RouterAdvertisement => PeerAddress::RouterAdvertisement,
                 PeerAddress::DefaultGateway if i == 0 => PeerAddress::DefaultGateway,
                 PeerAddress::DefaultGateway => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, 99).into()),
             };
@@ -458,7 +462,7 @@ prop_compose! {
             on_failure, on_timeout: (!flaps).then_some(on_failure), backup: flaps, deprefer: deprefer.clone(), hooks: hooks.clone().filter(|_| covered), weight: Weight::new(i.to_be_bytes()[1] + 1).filter(|_| flaps), weight_file: covered.then(|| "/run/w".into()),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
-        let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
+        let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_)) | PeerAddress::RouterAdvertisement));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
         Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, chain, dsr, log }
     }

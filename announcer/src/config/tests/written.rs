@@ -67,6 +67,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         send_hold_time = "8m"
         families = ["ipv4", "ipv6"]
         capabilities = true
+        default_route = false
         multihop = 1
         ttl_security = false
 

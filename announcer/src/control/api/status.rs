@@ -87,7 +87,7 @@ pub struct ListenerWatchStatus {
 pub struct PeerStatus {
     /// Its configured name.
     pub name: String,
-    /// Its address; `default-gateway` until that was found.
+    /// Its address; until that was found, `default-gateway`, or the interface of a router that is learnt.
     pub address: String,
     /// Its AS; none while it is `external` and its OPEN has not arrived.
     pub asn: Option<u32>,

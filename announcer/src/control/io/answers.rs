@@ -256,7 +256,7 @@ fn peer(
     let families = |families: &BTreeSet<Family>| families.iter().map(ToString::to_string).collect();
     api::PeerStatus {
         name: peer.name.to_string(),
-        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+        address: peer.shown_address(status.peer_address),
         asn: asn.map(Asn::get),
         state: status.state.to_string(),
         lasts: status.since.elapsed().as_secs_f64(),
@@ -355,7 +355,7 @@ fn drained_router(context: &ControlContext, peer: &config::PeerConfig) -> Option
 fn address_of(peer: &config::PeerConfig, status: &session::SessionReport) -> Option<IpAddr> {
     match peer.address {
         config::PeerAddress::Ip(address) => Some(address),
-        config::PeerAddress::DefaultGateway => status.peer_address,
+        config::PeerAddress::DefaultGateway | config::PeerAddress::RouterAdvertisement => status.peer_address,
     }
 }
 

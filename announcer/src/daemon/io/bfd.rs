@@ -20,11 +20,12 @@ use crate::bfd::io::{
 };
 use crate::bfd::packet::BfdState;
 use crate::bfd::status::{BfdPeerReport, BfdReport, Ends};
+use crate::bgp::discovery::LearntRouters;
 use crate::bgp::fsm::StateName;
 use crate::bgp::hint::PeerLocation;
 use crate::bgp::io::dial::{self, PeerEnds};
 use crate::bgp::io::peers::Peers;
-use crate::config::{BfdConfig, Config, PeerConfig};
+use crate::config::{BfdConfig, Config, PeerAddress, PeerConfig};
 use crate::model::PeerName;
 use crate::realtime::io::RealtimeThread;
 use crate::takeover::io::exec::without_signals;
@@ -41,6 +42,8 @@ const RESTART: Duration = Duration::from_secs(1);
 pub(in crate::daemon) struct BfdChannels {
     pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
     pub(in crate::daemon) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    /// The routers that are learnt from their advertisements.
+    pub(in crate::daemon) routers: watch::Receiver<Arc<LearntRouters>>,
     pub(in crate::daemon) peers: watch::Receiver<Peers>,
     /// When it is `true`, the sessions go to AdminDown and the task ends.
     pub(in crate::daemon) stop: watch::Receiver<bool>,
@@ -147,6 +150,7 @@ impl BfdKeeper {
             still.is_some_and(|peer| peer.bfd.is_some() && way(peer) == way(&entry.config))
         });
         let vips = Arc::clone(&channels.vips.borrow());
+        let routers = Arc::clone(&channels.routers.borrow());
         let established: BTreeMap<PeerName, (IpAddr, IpAddr)> = {
             let peers = channels.peers.borrow();
             let ends = peers.iter().filter(|(_, status)| status.state == StateName::Established);
@@ -164,7 +168,7 @@ impl BfdKeeper {
                 None => {
                     let ends = match self.found.remove(&peer.name) {
                         Some(ends) => Ok(found(&ends)),
-                        None => look(peer, &vips, of_bgp).await,
+                        None => look(peer, &vips, &routers, of_bgp).await,
                     };
                     let entry = PeerEntry { config: peer.clone(), bfd, ends, looked: now };
                     self.peers.insert(peer.name.clone(), entry);
@@ -172,7 +176,7 @@ impl BfdKeeper {
                 Some(entry) => {
                     (entry.config, entry.bfd) = (peer.clone(), bfd);
                     if is_due(entry, of_bgp, is_up, now) {
-                        (entry.ends, entry.looked) = (look(peer, &vips, of_bgp).await, now);
+                        (entry.ends, entry.looked) = (look(peer, &vips, &routers, of_bgp).await, now);
                     }
                 }
             }
@@ -299,9 +303,18 @@ fn is_due(entry: &PeerEntry, of_bgp: Option<&(IpAddr, IpAddr)>, is_up: bool, now
 async fn look(
     peer: &PeerConfig,
     vips: &BTreeSet<IpAddr>,
+    routers: &LearntRouters,
     of_bgp: Option<&(IpAddr, IpAddr)>,
 ) -> Result<PeerEnds, String> {
-    let found = dial::ends(peer, vips).await.map_err(|failure| failure.to_string())?;
+    let found = dial::ends(peer, vips, routers).await.map_err(|failure| failure.to_string());
+    let found = match (found, peer.address, of_bgp) {
+        // The session goes on with its router, which may not have advertised itself to this process yet.
+        (Err(_), PeerAddress::RouterAdvertisement, Some((router, _))) => {
+            let with_address = PeerConfig { address: PeerAddress::Ip(*router), ..peer.clone() };
+            dial::ends(&with_address, vips, routers).await.map_err(|failure| failure.to_string())?
+        }
+        (found, _, _) => found?,
+    };
     Ok(match of_bgp {
         Some((peer, local)) => PeerEnds { peer: *peer, local: *local, ..found },
         None => found,

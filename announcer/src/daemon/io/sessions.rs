@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::tasks::OwnedTask;
 use crate::bfd::status::BfdReport;
+use crate::bgp::discovery::LearntRouters;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::resume::Continuation;
@@ -41,6 +42,7 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) router_ids: watch::Receiver<Identity>,
     pub(in crate::daemon) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     pub(in crate::daemon) network: watch::Receiver<Arc<Network>>,
+    pub(in crate::daemon) routers: watch::Receiver<Arc<LearntRouters>>,
     pub(in crate::daemon) files: Files,
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the previous daemon ended without a withdraw.
@@ -311,7 +313,7 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
         let turns = turns.clone();
         OwnedTask::new(name, move || {
-            let SessionResources { vips, network, files, ribs, restarted, bfd, .. } = shared.clone();
+            let SessionResources { vips, network, routers, files, ribs, restarted, bfd, .. } = shared.clone();
             let turns = turns.clone();
             let continuation = continuation.clone();
             let local = Local {
@@ -321,6 +323,7 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
                 restarted,
                 vips,
                 network,
+                routers,
                 files,
                 turns,
                 continuation,

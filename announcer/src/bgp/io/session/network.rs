@@ -14,6 +14,7 @@ use crate::bgp::io::dial;
 use crate::bgp::path::{Network, PathState};
 use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::TcpFailure;
+use crate::config::PeerAddress;
 
 /// How long another way to the peer has to exist before the session restarts because of it.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -47,6 +48,24 @@ impl Session {
         self.handle(Event::TcpFails(failure));
     }
 
+    /// The routers that advertise themselves have changed: the session ends when the advertisement of its router has run out. One that
+    /// has not been heard yet by this process, after a takeover, is not missed.
+    pub(super) fn routers_changed(&mut self) {
+        let routers = Arc::clone(&self.routers.borrow_and_update());
+        self.stand(); // a link that went down is the better reason
+        let (Some(connection), Some(interface)) = (&mut self.connection, &self.peer.interface) else {
+            return;
+        };
+        if self.peer.address != PeerAddress::RouterAdvertisement {
+            return;
+        }
+        let is_heard = routers.has(interface, connection.used.peer);
+        let was_heard = std::mem::replace(&mut connection.router_heard, is_heard);
+        if was_heard && !is_heard {
+            self.handle(Event::TcpFails(TcpFailure::RouterGone));
+        }
+    }
+
     /// The network has changed.
     pub(super) fn network_changed(&mut self) {
         let network = Arc::clone(&self.network.borrow_and_update());
@@ -71,8 +90,13 @@ impl Session {
         let known =
             self.path_watch.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
         let known = known.map(|(_, address, interface)| (*address, *interface));
+        // A session with a router that was learnt stays with it, also if another one advertises itself.
+        let in_use =
+            self.connection.as_ref().map(|connection| (connection.used.peer, connection.used.interface));
+        let known = if peer.address == PeerAddress::RouterAdvertisement { in_use } else { known };
+        let routers = Arc::clone(&self.routers.borrow());
         self.path_watch.network_at_question = network;
-        self.path_watch.question = Some(Box::pin(async move { dial::locate(&peer, known).await }));
+        self.path_watch.question = Some(Box::pin(async move { dial::locate(&peer, known, &routers).await }));
     }
 
     /// The kernel has answered.

@@ -81,7 +81,7 @@ pub struct SessionReport {
     pub last_down: Option<SessionDown>,
     /// The causes that were found since the last session ended.
     pub outage: Outage,
-    /// The peer's address: the configured one, or that of the default gateway.
+    /// The peer's address: the configured one, that of the default gateway, or that of the router that was learnt.
     pub peer_address: Option<IpAddr>,
     /// Our address and port of the connection.
     pub local_address: Option<SocketAddr>,

@@ -86,6 +86,7 @@ impl SessionsUnderTest {
             router_ids,
             vips: watch::channel(Arc::default()).1,
             network: watch::channel(Arc::default()).1,
+            routers: watch::channel(Arc::default()).1,
             files: Files::new(),
             ribs: watch::channel(Arc::default()).1,
             restarted: false,

@@ -259,6 +259,7 @@ fn session(
         restarted: false,
         vips: watch::channel(Arc::default()).1,
         network: watch::channel(Arc::default()).1,
+        routers: watch::channel(Arc::default()).1,
         files: Files::new(),
         turns,
         continuation: crate::bgp::io::resume::Continuation::none(),

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let trial = |name: &'static str| {
         Trial::test(name, move || play(name).map_err(|e| Failed::from(format!("{e:#}"))))
     };
-    let mut trials = Vec::from(["bird", "mixed", "v6only", "scale", "lan"].map(trial));
+    let mut trials = Vec::from(["bird", "mixed", "v6only", "unnumbered", "scale", "lan"].map(trial));
     trials.push(Trial::test("l2", || l2::play().map_err(|e| Failed::from(format!("{e:#}")))));
     trials.push(Trial::test("a_hundred_frontends_at_one_router", || {
         hundred().map_err(|e| Failed::from(format!("{e:#}")))

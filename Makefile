@@ -253,7 +253,7 @@ picture: demo-programs
 # Runs each fuzz target for TIME seconds, from its own seeds. cargo-fuzz runs on a stable toolchain with RUSTC_BOOTSTRAP, and
 # without a sanitizer: there is very little `unsafe` code, and an allocator limits the memory.
 TIME ?= 60
-FUZZ := wire bfd chain answers state config drain control
+FUZZ := wire bfd chain answers state config drain control discovery
 FUZZ_DIR := announcer/fuzz
 
 fuzz:

@@ -51,6 +51,7 @@ fn installed_under_systemd() {
     upgrades(&machine);
     rolled_back(&machine);
     chain(&machine);
+    unnumbered(&machine);
     socket_activation(&machine);
     wrong_configuration(&machine);
     stop(&machine);
@@ -551,6 +552,44 @@ fn chain(machine: &Machine) {
     machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && announcer reload");
     machine.until("no rules", |machine| machine.must("nft.real list ruleset") == before);
     machine.must("mv /usr/sbin/nft.real /usr/sbin/nft && ip link del chain0 && rm /etc/announcer/chain.key");
+    machine.announced();
+}
+
+/// An unnumbered session in the unit's sandbox: without the drop-in a warning names it, and with it the socket opens. A check gets nothing,
+/// and an upgrade keeps it.
+fn unnumbered(machine: &Machine) {
+    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
+    machine.must("ip link add swp1 type veth peer name swp2 && ip link set swp1 up && ip link set swp2 up");
+    machine.must(
+        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"grep ^CapEff /proc/self/status >/tmp/caps\"]\\n\
+         [[peer]]\\nname = \"r9\"\\ninterface = \"swp1\"\\nasn = \"external\"\\n' >>/etc/announcer/announcer.toml && announcer reload",
+    );
+    let is_warned =
+        |machine: &Machine| machine.must("announcer status --all").contains("this needs CAP_NET_RAW");
+    let is_open = |machine: &Machine| machine.must("cat /proc/net/raw6").lines().count() == 2;
+    machine.until("the warning", is_warned);
+    assert!(!is_open(machine));
+    machine.must(
+        "install -D -m 644 -t /etc/systemd/system/announcer.service.d /usr/local/share/announcer/unnumbered.conf && \
+         systemctl daemon-reload && systemctl restart announcer",
+    );
+    machine.until("the socket", is_open);
+    assert!(!is_warned(machine));
+    let capabilities = || {
+        machine
+            .must("awk '/^CapEff/ { print $2 }' /proc/$(systemctl show --value -p MainPID announcer)/status")
+    };
+    assert_eq!(capabilities(), "0000000000803000"); // NET_RAW too
+    machine.must("announcer upgrade");
+    machine.until("the socket after an upgrade", is_open);
+    assert_eq!(capabilities(), "0000000000803000");
+    let pid = machine.property("MainPID");
+    machine.until("the check", |machine| machine.run(&format!("test -s /proc/{pid}/root/tmp/caps")).0 == 0);
+    assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/caps")), "CapEff:\t0000000000000000");
+    machine.must(
+        "rm -r /etc/systemd/system/announcer.service.d && systemctl daemon-reload && \
+         mv /etc/announcer/before /etc/announcer/announcer.toml && ip link del swp1 && systemctl restart announcer",
+    );
     machine.announced();
 }
 

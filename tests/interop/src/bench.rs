@@ -230,10 +230,10 @@ impl Bench {
     }
 }
 
-/// The expected route for a VIP: the next hop is of its family.
+/// The expected route for a VIP: the next hop is of its family, unless the route has one.
 fn of(route: &Route, vip: &str) -> Route {
     let next_hop = if vip.contains(':') { crate::router::FRONTEND_V6 } else { FRONTEND };
-    Route { next_hop: next_hop.parse().ok(), ..route.clone() }
+    Route { next_hop: route.next_hop.or_else(|| next_hop.parse().ok()), ..route.clone() }
 }
 
 /// The route without the local preference that routers add to eBGP routes.
@@ -243,7 +243,9 @@ fn comparable(route: Route, wanted: Option<&Route>) -> Route {
 }
 
 fn announcer(setup: &Setup) -> String {
-    let Setup { router_asn, frontend_asn, password, ttl_security, bfd, peer, service } = setup;
+    let Setup { router_asn, frontend_asn, password, ttl_security, bfd, unnumbered, peer, service } = setup;
+    let address =
+        if *unnumbered { "interface = \"eth1\"".to_owned() } else { format!("address = \"{ROUTER}\"") };
     let asn = if router_asn == frontend_asn { "\"internal\"".to_owned() } else { router_asn.to_string() };
     let password = password.map(|_| format!("password_file = \"/{KEY}\"\n")).unwrap_or_default();
     let bfd = match bfd {
@@ -253,7 +255,7 @@ fn announcer(setup: &Setup) -> String {
     let ttl = if *ttl_security { "ttl_security = true\n" } else { "" };
     format!(
         "[bgp]\nasn = {frontend_asn}\nrouter_id = \"{FRONTEND}\"\nsettle = \"0s\"\n\n[[peer]]\nname = \"router\"\n\
-         address = \"{ROUTER}\"\nasn = {asn}\n{password}{ttl}{bfd}{peer}\n[[service]]\nname = \"www\"\n\
+         {address}\nasn = {asn}\n{password}{ttl}{bfd}{peer}\n[[service]]\nname = \"www\"\n\
          vips = [\"{}\", \"{}\"]\n{service}\n[[service.check]]\n\
          http = \"http://www.example.com/healthz\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 1\nfall = 2\n",
         VIPS[0], VIPS[1]

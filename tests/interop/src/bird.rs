@@ -36,10 +36,20 @@ impl Router for Bird {
             BfdEnds::Both => (format!("  {}\n", options(INTERVAL)), "protocol bfd bfd1 {}\n"),
             BfdEnds::None | BfdEnds::OnlyOurs => (String::new(), ""),
         };
+        let (head, local, neighbor, extended) = match setup.unnumbered {
+            true => (
+                "protocol radv { interface \"eth1\" { max ra interval 10; default lifetime 0; }; }\n",
+                String::new(),
+                format!("range fe80::/10 as {frontend_asn};\n  interface \"eth1\";\n  dynamic name \"fe\""),
+                "extended next hop yes; ",
+            ),
+            false => ("", format!("{ROUTER} "), format!("{FRONTEND} as {frontend_asn}"), ""),
+        };
+        let name = if setup.unnumbered { "link" } else { "fe" };
         let text = format!(
-            "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\n{protocol}protocol bgp fe {{\n  \
-             local {ROUTER} as {router_asn};\n  neighbor {FRONTEND} as {frontend_asn};\n  passive on;\n  \
-             error wait time 1,3;\n{options}{password}{ttl}  ipv4 {{ import all; export none; }};\n  \
+            "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\n{protocol}{head}protocol bgp {name} {{\n  \
+             local {local}as {router_asn};\n  neighbor {neighbor};\n  passive on;\n  \
+             error wait time 1,3;\n{options}{password}{ttl}  ipv4 {{ {extended}import all; export none; }};\n  \
              ipv6 {{ import all; export none; }};\n}}\n"
         );
         vec![("etc/bird/bird.conf", text)]
@@ -54,7 +64,7 @@ impl Router for Bird {
     }
 
     fn established(&self, node: &Node) -> Result<bool> {
-        Ok(node.must(&["birdc", "show", "protocols", "fe"])?.contains("Established"))
+        Ok(node.must(&["birdc", "show", "protocols", "\"fe*\""])?.contains("Established"))
     }
 
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {

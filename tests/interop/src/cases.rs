@@ -12,7 +12,7 @@ use until::until;
 
 use crate::bench::{Bench, PATIENCE};
 use crate::bfd;
-use crate::router::{BfdEnds, FRONTEND, ROUTER, Route, Router, Setup};
+use crate::router::{BfdEnds, FRONTEND, FRONTEND_V6, ROUTER, Route, Router, Setup};
 
 /// Cases that share a configuration.
 pub(crate) struct Group {
@@ -36,6 +36,7 @@ const EXTERNAL: Setup = Setup {
     password: None,
     ttl_security: false,
     bfd: BfdEnds::None,
+    unnumbered: false,
     peer: "",
     service: "med = 50\ncommunities = [\"65001:80\", \"65001:443\"]\n",
 };
@@ -88,11 +89,15 @@ pub(crate) const GROUPS: &[Group] = &[
             Case { name: "GTSM, from one hop further: no session", run: far },
         ],
     },
+    Group {
+        setup: Setup { unnumbered: true, ..EXTERNAL },
+        cases: &[Case { name: "unnumbered, an IPv4 VIP with an IPv6 next hop", run: both }],
+    },
     Group { setup: Setup { bfd: BfdEnds::Both, ..EXTERNAL }, cases: bfd::CASES },
     Group { setup: Setup { bfd: BfdEnds::OnlyOurs, ..EXTERNAL }, cases: bfd::ONLY_OURS },
 ];
 
-/// The route that the router must have for a group's VIPs; the next hop is of the VIP's family.
+/// The route that the router must have for a group's VIPs; without a next hop, it is the one of the VIP's family.
 pub(crate) fn wanted(setup: &Setup) -> Route {
     let set = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>();
     let internal = setup.router_asn == setup.frontend_asn;
@@ -101,6 +106,7 @@ pub(crate) fn wanted(setup: &Setup) -> Route {
         origin: "igp".to_owned(),
         med: Some(50),
         local_pref: internal.then_some(120),
+        next_hop: setup.unnumbered.then_some(FRONTEND_V6).and_then(|ip| ip.parse().ok()),
         ..Route::default()
     };
     if setup.service == EXTERNAL.service {

@@ -34,6 +34,9 @@ impl Router for Exabgp {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("unnumbered") {
+            return Some("it sends no router advertisements, and has no neighbour without an address");
+        }
         if case.starts_with("BFD: ") {
             return Some("it has no BFD");
         }

@@ -27,11 +27,16 @@ impl Router for Frr {
 
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {
         let Setup { router_asn, frontend_asn, .. } = setup;
+        let neighbor = if setup.unnumbered { "eth1" } else { FRONTEND };
+        let (head, kind) = match setup.unnumbered {
+            true => ("interface eth1\n ipv6 nd ra-lifetime 0\nexit\n", "interface v6only "),
+            false => ("", ""),
+        };
         let mut text = format!(
             "frr defaults traditional\nlog file /var/log/frr/frr.log informational\n\
-             service integrated-vtysh-config\nrouter bgp {router_asn}\n bgp router-id {ROUTER}\n \
+             service integrated-vtysh-config\n{head}router bgp {router_asn}\n bgp router-id {ROUTER}\n \
              bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n \
-             neighbor {FRONTEND} remote-as {frontend_asn}\n neighbor {FRONTEND} passive\n"
+             neighbor {neighbor} {kind}remote-as {frontend_asn}\n neighbor {neighbor} passive\n"
         );
         if let Some(password) = setup.password {
             text += &format!(" neighbor {FRONTEND} password {password}\n");
@@ -44,7 +49,7 @@ impl Router for Frr {
         }
         for family in ["ipv4", "ipv6"] {
             text += &format!(
-                " address-family {family} unicast\n  neighbor {FRONTEND} activate\n exit-address-family\n"
+                " address-family {family} unicast\n  neighbor {neighbor} activate\n exit-address-family\n"
             );
         }
         if setup.bfd == BfdEnds::Both {
@@ -66,8 +71,9 @@ impl Router for Frr {
     }
 
     fn established(&self, node: &Node) -> Result<bool> {
-        let said = json(node, &["vtysh", "-c", "show bgp neighbors 10.1.0.1 json"])?;
-        Ok(said[FRONTEND]["bgpState"] == "Established")
+        let said = json(node, &["vtysh", "-c", "show bgp neighbors json"])?;
+        let mut neighbors = said.as_object().into_iter().flatten();
+        Ok(neighbors.any(|(_, neighbor)| neighbor["bgpState"] == "Established"))
     }
 
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {

@@ -19,6 +19,9 @@ impl Router for Gobgp {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("unnumbered") {
+            return Some("it sends no router advertisements");
+        }
         if case.starts_with("BFD: ") {
             return Some("it has no BFD");
         }

@@ -18,6 +18,9 @@ impl Router for Openbgpd {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("unnumbered") {
+            return Some("it sends no router advertisements, and has no neighbour without an address");
+        }
         if case.starts_with("BFD: ") {
             return Some("it has no BFD");
         }

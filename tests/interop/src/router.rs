@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) ttl_security: bool,
     /// Who has BFD.
     pub(crate) bfd: BfdEnds,
+    /// Whether the router is learnt from its router advertisements, and the session is between link-local addresses.
+    pub(crate) unnumbered: bool,
     /// More lines for our `[[peer]]`, in TOML.
     pub(crate) peer: &'static str,
     /// More lines for our `[[service]]`, in TOML.

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let tests = named![
         findings::a_healthy_host_has_no_finding_and_no_warning,
         findings::a_full_accept_queue_is_found_and_its_length_is_a_figure,
+        findings::a_vip_that_a_reload_adds_is_watched_too,
         findings::a_missing_way_back_is_found,
         findings::a_vip_that_is_a_source_is_found,
         findings::arp_settings_and_a_vip_on_another_interface_are_found,

@@ -12,7 +12,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::drains::{DrainEvents, FollowWait, DrainsInForce};
+use super::drains::{DrainEvents, DrainsInForce, FollowWait};
 use super::event::{EventSource, HookCall, HookCommand, HookEvent, HookTable};
 use super::queues::HookQueues;
 use super::{HookResult, HookRuns, line};

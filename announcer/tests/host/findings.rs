@@ -22,9 +22,7 @@ fn watched() -> Option<Host> {
         return None;
     }
     let mut host = Host::new();
-    host.configure(&[V4, V6], "2s");
-    let config = std::fs::read_to_string(host.config()).unwrap();
-    std::fs::write(host.config(), config + "[metrics]\nlisten = \"127.0.0.1:9180\"\n").unwrap();
+    configure(&host, &[V4, V6]);
     for path in [host.dir.path().to_owned(), host.state_dir()] {
         chown(&path, Some(Uid::from_raw(NOBODY)), None).unwrap();
     }
@@ -43,6 +41,13 @@ fn watched() -> Option<Host> {
     host.start_by(run);
     host.wait("looked at", |host| finding(host, "vip-missing").is_some());
     Some(host)
+}
+
+/// Writes the configuration, with metrics.
+fn configure(host: &Host, vips: &[&str]) {
+    host.configure(vips, "2s");
+    let config = std::fs::read_to_string(host.config()).unwrap();
+    std::fs::write(host.config(), config + "[metrics]\nlisten = \"127.0.0.1:9180\"\n").unwrap();
 }
 
 /// The figures of the metrics whose names begin so, by what is between the braces.
@@ -142,6 +147,17 @@ pub(crate) fn a_full_accept_queue_is_found_and_its_length_is_a_figure() {
     let accepted = [server.accept().unwrap(), server.accept().unwrap()];
     finds(&host, "backlog-overflow", "connections were dropped just now because an accept queue was full");
     drop((clients, accepted));
+}
+
+pub(crate) fn a_vip_that_a_reload_adds_is_watched_too() {
+    let Some(host) = watched() else { return };
+    let _server = server(&host);
+    configure(&host, &[V4, V6, "192.0.2.81"]);
+    assert!(host.announcer(&["reload"]).status().unwrap().success());
+    host.wait("its queue", |host| {
+        figures(host, "announcer_listener_queue").contains_key("vip=\"192.0.2.81\"")
+    });
+    is_healthy_again(&host);
 }
 
 pub(crate) fn a_missing_way_back_is_found() {

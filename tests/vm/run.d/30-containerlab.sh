@@ -20,6 +20,7 @@ sed 's/"100ms"/"5s"/' lab/nodes/fe1/announcer.toml >announcer.toml
 explain() {
 	docker exec clab-small-fe1 announcer status || :
 	docker exec clab-small-r1 vtysh -c 'show bgp summary' || :
+	docker exec clab-small-r1 sh -c 'tail -n 30 /var/log/frr/*.log' || :
 }
 answers() { # ADDRESS
 	[ "$(docker exec clab-small-client curl --silent --max-time 5 "http://$1/")" = fe1 ]
@@ -29,6 +30,13 @@ containerlab deploy --topo small.clab.yml 2>&1 | tee deploy.log
 if grep -qE 'ERRO|FATA' deploy.log; then
 	exit 1
 fi
+# A processor this slow may not have started bgpd yet when FRR gives its daemons the configuration, once.
+configured() {
+	docker exec clab-small-r1 vtysh -c 'show running-config' | grep -q '^router bgp' && return
+	docker exec clab-small-r1 vtysh -b
+	return 1
+}
+waited configured
 waited answers 192.0.2.80
 waited answers '[2001:db8::80]'
 docker exec clab-small-fe1 cat /proc/self/attr/current | grep -q '^unconfined'

@@ -145,6 +145,8 @@ struct Accepted {
     counter: u64,
     /// When.
     at: Instant,
+    /// When the first one of this start counted.
+    first: Instant,
     /// Our own counter then. Another start counts only if it returns a higher one.
     own_counter: u64,
     said: Said,
@@ -259,6 +261,11 @@ impl Member {
         self.accepted.as_ref().map(|accepted| accepted.at)
     }
 
+    /// Since when its present daemon is heard.
+    pub fn heard_since(&self) -> Option<Instant> {
+        self.accepted.as_ref().map(|accepted| accepted.first)
+    }
+
     /// Whether our daemon has begun to send to it too recently to know that it does not live.
     pub fn awaited(&self, now: Instant) -> bool {
         let may_live = match self.life {
@@ -326,11 +333,13 @@ impl Member {
 
     fn accept(&mut self, heartbeat: &Heartbeat, now: Instant) -> Option<MemberChange> {
         let Header { start, counter, .. } = heartbeat.header;
-        let known = self.accepted.as_ref().is_some_and(|accepted| accepted.start == start);
-        self.urgent |= !known;
+        let first =
+            self.accepted.as_ref().filter(|accepted| accepted.start == start).map(|known| known.first);
+        self.urgent |= first.is_none();
         self.heard = self.heard.filter(|heard| heard.start != start);
         let said = Said { facts: heartbeat.facts, about_us: heartbeat.about_receiver };
-        self.accepted = Some(Accepted { start, counter, at: now, own_counter: self.counter, said });
+        let first = first.unwrap_or(now);
+        self.accepted = Some(Accepted { start, counter, at: now, first, own_counter: self.counter, said });
         let life = match heartbeat.facts.presence {
             MemberPresence::Here | MemberPresence::Leaving => Life::Hearing,
             MemberPresence::Left => Life::Left,

@@ -63,6 +63,8 @@ pub struct MemberObservation {
     pub since: Instant,
     /// What it said last; `None`: nothing that counted.
     pub said: Option<Said>,
+    /// Since when its present daemon is heard; `None`: no heartbeat has counted yet.
+    pub heard_since: Option<Instant>,
     /// Whether our daemon has begun too recently to know that it does not live.
     pub awaited: bool,
     /// Whether it has left so recently that others may still forward to it. It then takes a hop of our packets.
@@ -78,6 +80,7 @@ impl MemberObservation {
             state: member.state(),
             since: member.since(),
             said: member.said().copied(),
+            heard_since: member.heard_since(),
             awaited: member.awaited(now),
             lingers: member.state() == MemberState::Left
                 && member.said().is_some_and(|said| now < member.since() + said.facts.interval * LINGER),

@@ -9,10 +9,14 @@
 //!
 //! ```text
 //! a member that a reload adds      exchanges heartbeats ──────── all agree ─> in the ring
-//! a member that a reload removes   stays in the ring ─────────── all agree ─> not in the ring ── 8 intervals ─> we say left ── 15 ─> forgotten
+//! a member that a reload removes   stays in the ring ─────────── all agree ─> not in the ring ── 12 intervals ─> we say left ── 15 ─> forgotten
 //! ```
 //!
 //! All agree when each member of the new list that lives has said that its list is the same. A removed member need not agree.
+//!
+//! A removed member that hears from us that we have left passes over us. So nobody may forward to it any more then. But a member whose
+//! daemon has died keeps its rules until its next daemon replaces them. The 12 intervals begin again while the daemon of a member of the
+//! list is dead, and when its next one is heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,8 +26,13 @@ use super::MemberObservation;
 use crate::chain::heartbeat::{ListDigest, MAX_MEMBERS};
 use crate::chain::member::MemberState;
 
-/// How many intervals after the agreement we begin to say to a removed member that we have left: the others have seen the agreement by then.
-const LEFT_AFTER: u32 = 8;
+/// How many intervals after the agreement, while no daemon was dead, we begin to say to a removed member that we have left. The others have
+/// seen the agreement by then and have replaced their rules, which a daemon that begins does after at most 9 intervals; and a daemon that
+/// has died before that was found silent.
+const LEFT_AFTER: u32 = 12;
+/// For how many intervals a member is silent before its daemon is held for dead: if one heartbeat of three arrives, none that lives is
+/// silent so long.
+const DAEMON_DEAD: u32 = 2;
 /// For how many intervals we say so.
 const LEFT_FOR: u32 = 15;
 
@@ -35,7 +44,8 @@ pub struct MemberLists {
     digest: ListDigest,
     /// Those that are not in the ring yet.
     added: BTreeSet<IpAddr>,
-    /// Those of an earlier list, and since when the members agree that they are none; `None`: they do not.
+    /// Those of an earlier list, and since when the members agree that they are none and none of the daemons has begun or was dead; `None`:
+    /// they do not agree.
     removed: BTreeMap<IpAddr, Option<Instant>>,
     agreed: bool,
 }
@@ -93,7 +103,14 @@ impl MemberLists {
         self.agreed = self.list.iter().filter(|member| !ours.contains(member)).all(agrees);
         if self.agreed {
             self.added.clear();
-            self.removed.values_mut().for_each(|since| _ = since.get_or_insert(now));
+            let began = self.last_beginning(ours, others, interval, now);
+            for since in self.removed.values_mut() {
+                let since = since.get_or_insert(now);
+                // Once we say that we have left, nobody forwards to that member any more.
+                if now < *since + interval * LEFT_AFTER {
+                    *since = began.map_or(*since, |began| began.max(*since));
+                }
+            }
         }
         self.removed.retain(|member, since| {
             let over = since.is_some_and(|since| now >= since + interval * (LEFT_AFTER + LEFT_FOR));
@@ -105,6 +122,23 @@ impl MemberLists {
             });
             !over && !gone && !ours.contains(member)
         });
+    }
+
+    /// When the last daemon of a living member of the list was heard first; now, if one is dead.
+    fn last_beginning(
+        &self,
+        ours: &[IpAddr],
+        others: &BTreeMap<IpAddr, MemberObservation>,
+        interval: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        let beginning = |observed: &MemberObservation| match observed.state {
+            MemberState::Silent if now >= observed.since + interval * DAEMON_DEAD => Some(now),
+            MemberState::Alive | MemberState::Asked | MemberState::Silent => observed.heard_since,
+            MemberState::Unknown | MemberState::Dead | MemberState::Left => None,
+        };
+        let listed = self.list.iter().filter(|member| !ours.contains(member));
+        listed.filter_map(|member| others.get(member)).filter_map(beginning).max()
     }
 
     /// Whether every living member of the list has the same list.
@@ -224,9 +258,65 @@ mod tests {
             lists.step(&list(&[1]), &others, INTERVAL, now);
             assert_eq!(lists.ring(), list(&[1, 2]));
             said += lists.left(INTERVAL, now).len();
-            assert_eq!(lists.members() == list(&[1, 2, 3]), tenth < 23, "{tenth}");
+            assert_eq!(lists.members() == list(&[1, 2, 3]), tenth < 27, "{tenth}");
         }
         assert_eq!(said, 15);
+    }
+
+    /// The rules of a dead daemon may still forward to the removed member, and its next daemon keeps them at first.
+    #[test]
+    fn a_removed_member_is_not_told_that_we_have_left_before_every_daemon_has_replaced_its_rules() {
+        let begin = Instant::now();
+        // When the heartbeats of 2 stop, when its next daemon is heard, and when 3 hears first that we have left; in tenths.
+        for (silent, again, left) in [
+            (90, None, Some(12)),
+            (5, Some(9), Some(21)), // a heartbeat does not show that the former daemon lived until then
+            (5, Some(5), Some(17)), // it was restarted at once
+            (9, Some(30), Some(42)),
+            (11, Some(30), Some(12)), // its rules were replaced before
+            (0, None, None),
+        ] {
+            let mut lists = MemberLists::new(&list(&[1, 2, 3]), None);
+            lists.update(&list(&[1, 2]));
+            let mut others = others(&[(2, &[1, 2]), (3, &[1, 2, 3])], begin);
+            let mut first = None;
+            for tenth in 0..60 {
+                let now = begin + INTERVAL * tenth;
+                let observed = others.get_mut(&address(2)).unwrap();
+                if again == Some(tenth) {
+                    (observed.state, observed.since, observed.heard_since) =
+                        (MemberState::Alive, now, Some(now));
+                } else if silent == tenth {
+                    (observed.state, observed.since) = (MemberState::Silent, now);
+                }
+                lists.step(&list(&[1]), &others, INTERVAL, now);
+                if !lists.left(INTERVAL, now).is_empty() {
+                    first.get_or_insert(tenth);
+                }
+            }
+            assert_eq!(first, left, "{silent} {again:?}");
+        }
+    }
+
+    /// With a loss of two heartbeats of three, members are silent for up to 1.6 intervals again and again.
+    #[test]
+    fn a_short_silence_is_no_dead_daemon() {
+        let begin = Instant::now();
+        let mut lists = MemberLists::new(&list(&[1, 2, 3]), None);
+        lists.update(&list(&[1, 2]));
+        let mut others = others(&[(2, &[1, 2]), (3, &[1, 2, 3])], begin);
+        for half in 0..=24 {
+            let now = begin + INTERVAL / 2 * half;
+            let observed = others.get_mut(&address(2)).unwrap();
+            match half % 6 {
+                0 => observed.state = MemberState::Alive,
+                3 => (observed.state, observed.since) = (MemberState::Silent, now),
+                1 | 2 | 4 | 5 => {}
+                other => panic!("{other}"),
+            }
+            lists.step(&list(&[1]), &others, INTERVAL, now);
+            assert_eq!(lists.left(INTERVAL, now).is_empty(), half < 24, "{half}");
+        }
     }
 
     #[test]

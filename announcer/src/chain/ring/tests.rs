@@ -36,6 +36,7 @@ pub(super) fn healthy(index: u8, now: Instant) -> MemberObservation {
         state: MemberState::Alive,
         since: now,
         said: Some(Said { facts, about_us }),
+        heard_since: Some(now),
         awaited: false,
         lingers: false,
         added: false,

@@ -58,6 +58,7 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
                         state: *state,
                         since,
                         said,
+                        heard_since: None,
                         awaited: false,
                         lingers: false,
                         added: false,

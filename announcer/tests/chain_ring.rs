@@ -343,6 +343,12 @@ impl Simulation {
             let member = address(self.luck.usize(..self.hosts.len()));
             let mut list = self.list.clone();
             if list.contains(&member) {
+                // A host that starts may not have been heard by those that have removed it: it passes them over. docs/chain.md says
+                // that a host is not removed while it starts.
+                let host = &self.hosts[index(member)];
+                if host.daemon.as_ref().is_some_and(|daemon| daemon.leaving.is_none()) && !host.announces {
+                    return;
+                }
                 list.retain(|other| *other != member);
             } else {
                 list.push(member);

@@ -230,9 +230,9 @@ impl Simulation {
                     self.sum.repairs += u64::from(!member.powered);
                     self.oracle.dropped(host, member, self.now);
                 }
-                Effect::PassedOver(member) => {
+                Effect::PassedOver(member, why) => {
                     let member = &self.hosts[index(member)];
-                    self.oracle.passed_over(&self.hosts[host], member, self.now);
+                    self.oracle.passed_over(&self.hosts[host], member, why, self.now);
                 }
             }
         }

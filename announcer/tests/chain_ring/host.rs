@@ -143,8 +143,8 @@ pub enum Effect {
     Gone,
     /// It declares a member dead.
     Dropped(IpAddr),
-    /// Its new rules pass over a member that the former ones had in the ring.
-    PassedOver(IpAddr),
+    /// Its new rules pass over a member that the former ones had in the ring, and why; `None`: no list names it any more.
+    PassedOver(IpAddr, Option<Absence>),
 }
 
 pub struct World<'a> {
@@ -307,12 +307,17 @@ impl Host {
                 self.rules_since.get_or_insert(world.now);
                 daemon.decided = None;
                 daemon.peers.hurry();
-                let after = self.rules.iter().flat_map(|rules| &rules.ring.entries);
-                let after: Vec<IpAddr> =
-                    after.filter(|entry| entry.v4.is_none()).map(|entry| entry.member).collect();
+                let after = |member| {
+                    let mut entries = self.rules.iter().flat_map(|rules| &rules.ring.entries);
+                    entries.find(|entry| entry.member == member).map(|entry| entry.v4)
+                };
                 let before = before.iter().flat_map(|rules| &rules.ring.entries);
-                let before = before.filter(|entry| entry.v4.is_none() && !after.contains(&entry.member));
-                effects.extend(before.map(|entry| Effect::PassedOver(entry.member)));
+                let before = before.filter(|entry| entry.v4.is_none()).map(|entry| entry.member);
+                let passed_over = before.filter_map(|member| {
+                    let absence = after(member);
+                    (absence != Some(None)).then(|| Effect::PassedOver(member, absence.flatten()))
+                });
+                effects.extend(passed_over);
             }
             Arrival::Installed { .. } => return Vec::new(),
         }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use announcer::chain::ring::Absence;
+
 use crate::host::{Host, HostSet, INTERVAL, LONGEST_INSTALL, START_WAIT, address, index};
 use crate::network::{LONGEST_DELAY, Network};
 use crate::packet::{End, walk};
@@ -23,6 +25,9 @@ const NEW_TO_EACH_OTHER: u32 = KEEPS_RULES + 4;
 /// For how many intervals after the death of its daemon a host that dies is found dead as soon as any other: its kernel is asked often for
 /// 10 intervals after the last heartbeat that has arrived, and that was sent 3 intervals before the daemon's death or later.
 const EARLY: u32 = 6;
+/// For how long a daemon that begins may be not heard: if of three heartbeats in each direction one arrives, this is enough for its
+/// first one, our answer, and its next one; then rules may just be being installed.
+const UNHEARD: u32 = 9;
 /// The most pairs of origin and owner that are tried after a change.
 const MOST_PAIRS: usize = 81;
 
@@ -161,14 +166,20 @@ impl Oracle {
     }
 
     /// The rules of a host pass over a member now that they had in the ring before.
-    pub fn passed_over(&self, host: &Host, member: &Host, now: Instant) {
+    pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
         let (returned, host) = (host.returned, host.index);
         // One that was off has rules again, of which this host has not heard.
         let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
-        let left = member.has_left() || member.died_leaving || returned;
-        let excused = !member.powered || new || silent || left || !listed || !self.orderly;
+        // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet. It
+        // announces again when it is in the rings.
+        let had_left = matches!(why, Some(Absence::Left | Absence::Unknown));
+        let unheard = had_left && member.returned && begun_within(member, UNHEARD, now);
+        let left = member.has_left() || member.died_leaving || unheard || returned;
+        // It was removed and added again, and the others have not heard yet that all have the list.
+        let added = why == Some(Absence::NotAgreed) && now < self.changed_lists + START_WAIT;
+        let excused = !member.powered || new || silent || left || added || !listed || !self.orderly;
         assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);
     }
 

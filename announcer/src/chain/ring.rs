@@ -36,7 +36,8 @@ pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, settled, s
 /// The mark of a packet that is not forwarded again.
 pub const LAST_MARK: u8 = 32;
 
-/// For how many of its intervals a member that has left may still be in the rings of others.
+/// For how many of its intervals a member that has left may still be in the rings of others, from the last heartbeat that says so: while
+/// it says so it waits for others.
 const LINGER: u32 = 16;
 
 /// What this host is in the ring.
@@ -76,6 +77,7 @@ pub struct MemberObservation {
 impl MemberObservation {
     /// Of a member, now.
     pub fn of(member: &Member, now: Instant) -> MemberObservation {
+        let lingers = |(heard, said): (Instant, &Said)| now < heard + said.facts.interval * LINGER;
         MemberObservation {
             state: member.state(),
             since: member.since(),
@@ -83,7 +85,7 @@ impl MemberObservation {
             heard_since: member.heard_since(),
             awaited: member.awaited(now),
             lingers: member.state() == MemberState::Left
-                && member.said().is_some_and(|said| now < member.since() + said.facts.interval * LINGER),
+                && member.last_heartbeat().zip(member.said()).is_some_and(lingers),
             added: false,
         }
     }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chain::heartbeat::{Families, ListDigest, NextHops};
+use crate::chain::ring::MemberObservation;
 use crate::chain::test_packets::TestPacketReport;
 
 const MS: Duration = Duration::from_millis(1);
@@ -343,6 +344,22 @@ fn replays_do_not_flood() {
         count += sent(&mut ours, MemberPresence::Here, now).len();
     }
     assert!((10..=50).contains(&count), "{count} heartbeats in a second");
+}
+
+/// While it says so it waits for a silent member, and others still forward to it.
+#[test]
+fn a_member_that_has_left_lingers_after_its_last_heartbeat() {
+    let begin = Instant::now();
+    let (mut a, mut b) = pair(begin);
+    for tenth in 1..=20 {
+        let now = begin + 100 * MS * tenth;
+        sent(&mut a, MemberPresence::Here, now).iter().for_each(|heartbeat| _ = b.receive(heartbeat, now));
+        sent(&mut b, MemberPresence::Left, now).iter().for_each(|heartbeat| _ = a.receive(heartbeat, now));
+    }
+    for (tenth, lingers) in [(20, true), (35, true), (36, false)] {
+        let observed = MemberObservation::of(&a, begin + 100 * MS * tenth);
+        assert_eq!((observed.state, observed.lingers), (MemberState::Left, lingers), "{tenth}");
+    }
 }
 
 proptest! {

@@ -11,7 +11,8 @@ use crate::chain::heartbeat::{Families, MemberPresence};
 use crate::chain::member::{MemberState, Said};
 use crate::model::Family;
 
-/// For how many intervals a host says that it has left, at least: if of three heartbeats one arrives, every member has heard it then.
+/// For how many intervals a host says that it has left, at least, also to a daemon that has begun meanwhile: if of three heartbeats one
+/// arrives, every member has heard it then.
 const LEFT_LEAST: u32 = 4;
 /// And at most, while others that are heard still have it in their rings. A daemon that began within 3 intervals of that keeps the rules of
 /// the former one for 8 intervals, then installs its own, and says so in the third heartbeat.
@@ -173,8 +174,8 @@ impl Leaving {
                     self.silent = Some(now);
                     return LeavingStep::SayLeft;
                 }
-                let most = self.silent.unwrap_or(left).max(left) + interval * LEFT_MOST;
-                let least = left + interval * LEFT_LEAST;
+                let from = self.silent.max(newest_daemon(others)).map_or(left, |at| at.max(left));
+                let (least, most) = (from + interval * LEFT_LEAST, from + interval * LEFT_MOST);
                 let done = now >= least && (now >= most || !in_rings(others, true));
                 if done { LeavingStep::RemoveRules } else { LeavingStep::SayLeft }
             }
@@ -185,6 +186,12 @@ impl Leaving {
     pub fn presence(&self) -> MemberPresence {
         if self.left.is_some() { MemberPresence::Left } else { MemberPresence::Leaving }
     }
+}
+
+/// When the last daemon of a living member was heard first. It may know us from its former one, and has not heard yet that we have left.
+fn newest_daemon(others: &BTreeMap<IpAddr, MemberObservation>) -> Option<Instant> {
+    let living = others.values().filter(|observed| observed.state.lives());
+    living.filter_map(|observed| observed.heard_since).max()
 }
 
 /// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one may go on forwarding to us, until

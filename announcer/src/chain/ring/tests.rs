@@ -334,6 +334,20 @@ fn a_host_that_stops_stays_until_its_last_flow_has_ended() {
         "its new daemon needs its time"
     );
     assert_eq!(leaving.step(0, &others, 100 * MS, begin + 2500 * MS), RemoveRules);
+    others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::NONE;
+    for (silent, heard_since, left) in [(5, 0, 8), (0, 5, 9), (0, 0, 4)] {
+        let mut leaving = Leaving::new(begin);
+        let steps = (0..30).map(|tenth| {
+            let state = if tenth < silent { MemberState::Silent } else { MemberState::Alive };
+            let observed = others.get_mut(&address(2)).unwrap();
+            (observed.state, observed.heard_since) = (state, Some(begin + 100 * MS * heard_since.min(tenth)));
+            leaving.step(0, &others, 100 * MS, begin + 100 * MS * tenth)
+        });
+        let said = steps.filter(|step| *step == SayLeft).count();
+        assert_eq!(said, left, "its new daemon has to hear that we have left");
+    }
+    others.get_mut(&address(2)).unwrap().said.as_mut().unwrap().about_us.in_ring = Families::BOTH;
+    others.get_mut(&address(2)).unwrap().heard_since = Some(begin);
     others.get_mut(&address(2)).unwrap().state = MemberState::Left;
     assert_eq!(run(&others, |_| 0), (0, 4), "it has left long ago");
     others.get_mut(&address(2)).unwrap().lingers = true;

@@ -9,8 +9,8 @@
 //!                                                            wait until Member::deadline()
 //! ```
 //!
-//! A daemon that begins knows from its stored rules what the members of its last ring said ([`Member::former`]): they are asked through
-//! their kernels until they are heard, and stay as long as one whose heartbeats have stopped.
+//! A daemon that begins knows what the members that lived said to the former one ([`Member::former`]): they are asked through their kernels
+//! until they are heard, and stay as long as one whose heartbeats have stopped.
 //!
 //! The caller reads its socket before it calls [`Member::expire`], so that heartbeats that arrived while our own thread was paused
 //! count first.
@@ -217,8 +217,8 @@ impl Member {
         }
     }
 
-    /// A member of the ring that a former process has left in the kernel, and what it said last to that process. If its daemon is dead, its
-    /// rules may go on: its kernel is asked at once, and its silence begins now.
+    /// A member that lived when a former process ended, and what it said last to that process. If its daemon is dead, its rules may go on:
+    /// its kernel is asked at once, and its silence begins now.
     pub fn former(settings: MemberSettings, start: HeartbeatStart, said: Said, now: Instant) -> Self {
         let life = Life::Asking { first: None, next: now, answered: false };
         Member { former: Some(said), life, ..Member::new(settings, start, now) }

@@ -103,12 +103,12 @@ pub struct Installed {
     pub in_ring: BTreeMap<IpAddr, Families>,
     /// The members whose marks are believed.
     pub believed: BTreeSet<IpAddr>,
-    /// The other members of the ring, and what they have said.
+    /// The other members that live, and what they have said: [`remembered`](super::ring::remembered).
     #[serde(default)]
     pub members: BTreeMap<IpAddr, StoredMember>,
 }
 
-/// What a member of the ring has said, as far as the next process needs it to keep that member in the ring while its daemon is dead.
+/// What a member has said, as far as the next process needs it to keep that member in the ring, or to wait for it, while its daemon is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMember {
     /// The interval of its heartbeats.

@@ -31,7 +31,7 @@ use crate::model::Family;
 
 pub use believed::{BELIEF_LINGER, Believed};
 pub use lists::MemberLists;
-pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, settled, start_wait};
+pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, remembered, settled, start_wait};
 
 /// The mark of a packet that is not forwarded again.
 pub const LAST_MARK: u8 = 32;

@@ -11,7 +11,7 @@ use announcer::chain::heartbeat::{
 use announcer::chain::member::{Member, MemberSettings, MemberState, RETURN_WINDOW, Said};
 use announcer::chain::ring::{
     Absence, Believed, Leaving, LeavingStep, MemberLists, MemberObservation, Own, Ring, StartWait, may_join,
-    settled, start_wait,
+    remembered, settled, start_wait,
 };
 use announcer::chain::test_packets::TestPacketReport;
 
@@ -82,7 +82,7 @@ pub struct Host {
     pub index: usize,
     pub powered: bool,
     pub rules: Option<Rules>,
-    /// What is stored of the members of the installed ring: what they said last.
+    /// What is stored of the other members: what they said last.
     stored: Vec<(IpAddr, Said)>,
     /// Which members the installed rules know; those that were added while lists differ are not among them.
     stored_list: HostSet,
@@ -378,12 +378,8 @@ impl Host {
             daemon.installing = Some(want);
         }
         if let (Some(rules), true) = (&self.rules, settled(&others)) {
-            let in_ring = others.iter().filter(|(member, _)| rules.ring.has(**member).v4);
             let known = rules.ring.entries.iter().filter(|entry| entry.v4 != Some(Absence::NotAgreed));
             self.stored_list = HostSet::of(known.map(|entry| index(entry.member)));
-            let in_ring = in_ring.filter(|_| presence != MemberPresence::Left);
-            self.stored.clear();
-            self.stored.extend(in_ring.filter_map(|(member, observed)| Some((*member, observed.said?))));
         }
         if let Some(rules) = &self.rules
             && !daemon.said_rules
@@ -429,6 +425,15 @@ impl Host {
             }
         }
 
+        if self.rules.is_some() {
+            // Before it is said to the others.
+            let presence = daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence);
+            let members = others.iter();
+            let members =
+                members.filter_map(|(member, observed)| Some((*member, remembered(observed, presence)?)));
+            self.stored.clear();
+            self.stored.extend(members);
+        }
         let flows = self.flows_end.filter(|end| *end > now);
         let waits = daemon.leaving.is_some() || daemon.lists.is_changing();
         daemon.decides = flows.into_iter().chain(waits.then(|| now + INTERVAL)).min();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::{MemberObservation, Own, Ring};
-use crate::chain::heartbeat::{Families, MemberPresence};
+use crate::chain::heartbeat::{Facts, Families, MemberPresence};
 use crate::chain::member::{MemberState, Said};
 use crate::model::Family;
 
@@ -126,6 +126,16 @@ fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> boo
         }
     };
     done(Family::V4) && done(Family::V6)
+}
+
+/// What the next daemon of this host has to know of a member, whose own daemon may be dead then; `None`: nothing. `presence`: ours.
+///
+/// The rules of every member that lives and forwards may forward to us, also if ours do not forward to it yet. If we have left, a member
+/// need not wait for us before it leaves too: it is remembered as one without rules, which is in no ring, but a stop waits for it.
+pub fn remembered(observed: &MemberObservation, presence: MemberPresence) -> Option<Said> {
+    let said = observed.said.filter(|said| observed.state.lives() && !said.facts.switched_off)?;
+    let rules = if presence == MemberPresence::Left { Families::NONE } else { said.facts.rules };
+    Some(Said { facts: Facts { rules, ..said.facts }, ..said })
 }
 
 /// What a host that stops does about the chain. Its VIPs are withdrawn already.

@@ -386,3 +386,20 @@ fn a_member_that_has_just_left_takes_a_hop() {
     others.get_mut(&address(3)).unwrap().lingers = true;
     assert_eq!(length(&others), 3);
 }
+
+/// The rules of any of them may forward to us while its daemon and ours are dead.
+#[test]
+fn the_next_daemon_knows_every_member_that_lives_and_forwards() {
+    let (_, _, others) = world("O+?slrbnLduoa", Instant::now());
+    let has_rules = |presence| {
+        let members = others.values().map(|observed| remembered(observed, presence));
+        members.map(|said| said.map(|said| said.facts.rules.v4)).collect::<Vec<_>>()
+    };
+    let (rules, none, unknown) = (Some(true), Some(false), None);
+    let kept = [rules, rules, rules, rules, none, rules, rules];
+    let ended = [unknown, unknown, unknown, unknown, rules];
+    assert_eq!(has_rules(MemberPresence::Here), [&kept[..], &ended[..]].concat());
+    assert_eq!(has_rules(MemberPresence::Leaving), [&kept[..], &ended[..]].concat());
+    let left = [&[none; 7][..], &[unknown; 4][..], &[none]].concat();
+    assert_eq!(has_rules(MemberPresence::Left), left, "it may leave without waiting for us");
+}

@@ -307,9 +307,11 @@ impl ChainKeeper {
                 observations: &observations,
                 wanted,
                 off: self.off.is_some(),
-                left: presence == MemberPresence::Left,
+                presence,
             };
             self.rules.follow(wish, channels).await;
+        } else if chain.forward && !observations.is_empty() {
+            self.rules.remember(&observations, presence, channels).await;
         } else if !chain.forward {
             let retiring = self.retiring.get_or_insert_with(|| Leaving::new(now));
             if retiring.step(0, &observations, chain.heartbeat, now) == LeavingStep::RemoveRules {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::{ChainChannels, Place};
-use crate::chain::heartbeat::{AboutReceiver, Families};
+use crate::chain::heartbeat::{AboutReceiver, Families, MemberPresence};
 use crate::chain::io::neighbours::Neighbours;
 use crate::chain::io::nft;
 use crate::chain::member::Said;
 use crate::chain::plan::{self, Installed, PlanInput, Service, StoredMember};
-use crate::chain::ring::{Believed, MemberObservation, Ring};
+use crate::chain::ring::{Believed, MemberObservation, Ring, remembered};
 use crate::chain::rules::counters::{self, ChainCounters, TestPacketCounters};
 use crate::chain::rules::{self, ForwardingSwitch, ListenOn, RuleSet};
 use crate::chain::test_packets::TestPacketReport;
@@ -51,8 +51,8 @@ pub(super) struct RuleWish<'a> {
     pub(super) wanted: Families,
     /// Whether an operator has switched the forwarding off.
     pub(super) off: bool,
-    /// Whether heartbeats say that this host has left. Then the others do not wait for it, and its next process must not keep them.
-    pub(super) left: bool,
+    /// What heartbeats say of this host.
+    pub(super) presence: MemberPresence,
 }
 
 pub(super) struct RuleKeeper {
@@ -143,7 +143,7 @@ impl RuleKeeper {
         AboutReceiver { known, ..about.unwrap_or_default() }
     }
 
-    /// The members of the ring that is in the kernel, and what they said when it was installed.
+    /// The other members that lived, and what they said last.
     pub(super) fn former(&self) -> BTreeMap<IpAddr, Said> {
         let members = self.installed.iter().flat_map(|installed| &installed.members);
         members.map(|(member, stored)| (*member, stored.said())).collect()
@@ -168,7 +168,7 @@ impl RuleKeeper {
 
     /// Makes the rules of the kernel those that follow from the ring.
     pub(super) async fn follow(&mut self, wish: RuleWish<'_>, channels: &ChainChannels) {
-        let RuleWish { chain, place, services, ring, observations, wanted, off, left } = wish;
+        let RuleWish { chain, place, services, ring, observations, wanted, off, presence } = wish;
         let now = Instant::now();
         self.believed.update(place.others.iter().copied(), now);
         self.believed.expire(now);
@@ -207,18 +207,13 @@ impl RuleKeeper {
             (Some(last), Some(installed)) if *last == set => installed.text.clone(),
             (_, _) => rules::install(&set),
         };
-        let in_our_ring = |(member, _): &(&IpAddr, &MemberObservation)| ring.has(**member) != Families::NONE;
-        let members = observations.iter().filter(in_our_ring).filter(|_| !left);
-        let members = members.filter_map(|(member, observed)| {
-            observed.said.as_ref().map(|said| (*member, StoredMember::of(said)))
-        });
         let installed = Installed {
             text,
             own: Some(place.own),
             families: wanted,
             in_ring,
             believed,
-            members: members.collect(),
+            members: stored_members(observations, presence),
         };
         self.install(set, installed, channels).await;
     }
@@ -271,6 +266,24 @@ impl RuleKeeper {
         }
         self.error = None;
         self.last = Some(set);
+        self.store(installed, channels).await;
+    }
+
+    /// Stores what the next process has to know of the other members, while the rules stay those of the former process.
+    pub(super) async fn remember(
+        &mut self,
+        observations: &BTreeMap<IpAddr, MemberObservation>,
+        presence: MemberPresence,
+        channels: &ChainChannels,
+    ) {
+        let Some(installed) = &self.installed else { return };
+        let members = stored_members(observations, presence);
+        if installed.members != members {
+            self.store(Installed { members, ..installed.clone() }, channels).await;
+        }
+    }
+
+    async fn store(&mut self, installed: Installed, channels: &ChainChannels) {
         let text = serde_json::to_string(&installed).unwrap_or_default();
         self.installed = Some(installed);
         let stored =
@@ -351,4 +364,14 @@ fn state_file(channels: &ChainChannels) -> PathBuf {
 
 fn describe(next: &Option<impl ToString>) -> String {
     next.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
+}
+
+fn stored_members(
+    observations: &BTreeMap<IpAddr, MemberObservation>,
+    presence: MemberPresence,
+) -> BTreeMap<IpAddr, StoredMember> {
+    let members = observations.iter();
+    members
+        .filter_map(|(member, observed)| Some((*member, StoredMember::of(&remembered(observed, presence)?))))
+        .collect()
 }

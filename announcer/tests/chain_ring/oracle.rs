@@ -158,7 +158,8 @@ impl Oracle {
     /// A host declares a member dead now.
     pub fn dropped(&self, host: usize, member: &Host, now: Instant) {
         // A dead daemon is not a dead host for 30 s. One that has removed its rules forwards nothing.
-        let dead = !member.powered || member.rules.is_none();
+        // One that was off has rules again, of which this host has not heard.
+        let dead = !member.powered || member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
         let excused = dead || silent || !listed || !self.orderly;
@@ -172,10 +173,10 @@ impl Oracle {
         let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
-        // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet. It
-        // announces again when it is in the rings.
+        // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet or has
+        // died. It announces again when it is in the rings, and owns no flow before.
         let had_left = matches!(why, Some(Absence::Left | Absence::Unknown));
-        let unheard = had_left && member.returned && begun_within(member, UNHEARD, now);
+        let unheard = had_left && member.returned && (begun_within(member, UNHEARD, now) || !member.owns);
         let left = member.has_left() || member.died_leaving || unheard || returned;
         // It was removed and added again, and the others have not heard yet that all have the list.
         let added = why == Some(Absence::NotAgreed) && now < self.changed_lists + START_WAIT;

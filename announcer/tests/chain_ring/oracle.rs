@@ -107,6 +107,8 @@ impl Oracle {
         // heard it, and makes its rules without it when it has waited for it. One that has found rules keeps the members of its ring.
         let unheard = |other: &Host| {
             let knows = other.rules.as_ref().is_some_and(|rules| rules.ring.has(address(host)).v4);
+            // After a former daemon has said that it has left, the next one keeps no member that it does not hear.
+            let knows = knows && !other.returned;
             !knows && other.daemon.as_ref().is_some_and(|daemon| now < daemon.began + INTERVAL * KEEPS_RULES)
         };
         if Self::outdated(hosts) != HostSet::default() || hosts.iter().any(unheard) {

@@ -184,6 +184,11 @@ impl Host {
         address(self.index)
     }
 
+    /// Whether it has learnt the MAC address of another host, and is not just installing the rules that believe it.
+    pub fn has_mac(&self, other: usize) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.macs.has(other) && daemon.installing.is_none())
+    }
+
     /// Whether it says that it has left.
     pub fn has_left(&self) -> bool {
         let leaving = self.daemon.as_ref().and_then(|daemon| daemon.leaving);

@@ -129,13 +129,17 @@ async fn settle() {
 /// Probes until a connection was opened because the one before had served its time, so that the next nine probes are over it.
 async fn until_planned(http: &HttpProbe) {
     let mut opened = 0;
-    while opened < 2 {
+    for _ in 0..2 * PROBES {
         match text_of(&http.probe().await).as_str() {
             NEW => opened += 1,
             KEPT => {}
             other => panic!("{other}"),
         }
+        if opened == 2 {
+            return;
+        }
     }
+    panic!("a connection serves for ever");
 }
 
 #[tokio::test]
@@ -338,6 +342,47 @@ async fn probes_that_overlap_have_each_their_own_connection() {
     let texts = futures_util::future::join_all((0..4).map(|_| http.probe())).await;
     assert!(texts.iter().all(|outcome| text_of(outcome) == NEW), "{texts:?}");
     assert_eq!(server.requests(), [1, 1, 1, 1]);
+}
+
+/// The next probe proves the listener again, also if another probe has kept a connection meanwhile.
+#[tokio::test]
+async fn a_failure_ends_the_connection_of_a_probe_that_has_passed_meanwhile() {
+    // One of ten connections is not kept, since the first life is random.
+    for _ in 0..3 {
+        let server = KeepingServer::start(|connection, _| if connection == 0 { Hang } else { Say(OK) }).await;
+        let http = server.probe("");
+        let outcomes = futures_util::future::join(http.probe(), http.probe()).await;
+        let texts = [text_of(&outcomes.0), text_of(&outcomes.1)];
+        assert!(texts.iter().any(|text| text.starts_with("fail: no answer")), "{texts:?}");
+        assert!(texts.iter().any(|text| text == NEW), "{texts:?}");
+        assert_eq!(text_of(&http.probe().await), NEW);
+    }
+}
+
+/// What arrives between two probes is no answer to the next one.
+#[tokio::test]
+async fn octets_that_nobody_has_asked_for_end_the_connection() {
+    let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+    let url = format!("http://www.example.com:{}/healthz", listener.local_addr().unwrap().port());
+    let http = probe(VIP, &url, "reuse = true");
+    for _ in 0..5 {
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            stream
+        };
+        let both = futures_util::future::join(http.probe(), answer);
+        let (outcome, mut stream) =
+            tokio::time::timeout(Duration::from_secs(5), both).await.expect("a new connection");
+        assert_eq!(text_of(&outcome), NEW);
+        let late = b"HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(late).await.unwrap();
+        settle().await;
+    }
 }
 
 /// The certificate was judged at the handshake; the finding holds as long as the connection.

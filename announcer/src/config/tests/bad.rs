@@ -296,6 +296,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("JSON in the answer to a HEAD", &[("rise = 2", "method = \"HEAD\"\nexpect_json = '/a = 1'")]),
     ("a kept connection for a method that writes", &[("rise = 2", "method = \"POST\"\nreuse = true")]),
+    ("a kept connection with a header", &[("rise = 2", "send_proxy = \"v1\"\nreuse = true")]),
     ("a start period that is endless", &[("rise = 2", "start_period = \"2h\"")]),
     (
         "a client certificate without its key",

@@ -94,6 +94,19 @@ async fn http_and_tcp_are_asked_over_a_unix_socket() {
     assert!(head.contains("\r\nhost: www.example.com\r\n"), "{head}");
 }
 
+/// A unix socket has no addresses that the header could name.
+#[tokio::test]
+async fn the_header_of_the_proxy_protocol_is_sent_and_names_no_addresses() {
+    let (_folder, path) = folder();
+    let mut heard = serve(&path, OK);
+    for check in [HTTP, TCP] {
+        let text = probed(&path, &format!("{check}\nsend_proxy = \"v1\"")).await;
+        assert!(text.starts_with("pass: "), "{check}: {text}");
+        let head = heard.recv().await.unwrap();
+        assert!(head.starts_with("PROXY UNKNOWN\r\n"), "{head}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_hangs_or_says_something_else_fails() {
     let (_folder, path) = folder();

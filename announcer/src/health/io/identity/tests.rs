@@ -174,6 +174,23 @@ async fn files_that_are_replaced_one_after_the_other_are_used_when_they_fit() {
 }
 
 #[tokio::test]
+async fn each_pair_of_files_has_its_own_certificate() {
+    let authority = Authority::new();
+    let [one, other] =
+        [(1, 90), (0, 90)].map(|days| ClientFolder::new(&authority.sign(&["announcer"], days)));
+    let store = IdentityStore::new(Files::new());
+    let of_one = ClientFiles { key: one.files().key, ..other.files() };
+    let of_other = ClientFiles { key: other.files().key, ..one.files() };
+    let sources = [one.files(), other.files(), of_one, of_other].map(|files| store.shared(files));
+    for source in &sources {
+        source.prepare(TIMEOUT).await;
+    }
+    let [one, other, of_one, of_other] = sources.each_ref().map(|source| sent(source));
+    assert!(one.is_some() && other.is_some() && one != other);
+    assert_eq!((of_one, of_other), (None, None), "the key of the other certificate");
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_said() {
     let authority = Authority::new();
     let (one, other) = (authority.sign(&["announcer"], (1, 90)), authority.sign(&["announcer"], (1, 90)));

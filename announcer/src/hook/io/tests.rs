@@ -119,22 +119,23 @@ struct HooksTask {
 
 impl HooksTask {
     fn start(hooks: HooksConfig) -> HooksTask {
-        HooksTask::of(config(|config| config.hooks = Some(hooks)))
+        HooksTask::of(config(|config| config.hooks = Some(hooks)), Arc::default(), false)
     }
 
-    fn of(config: Arc<Config>) -> HooksTask {
+    /// With these drains in force at the start; `continues`: a former process has reported them.
+    fn of(config: Arc<Config>, drains: Arc<DrainsInForce>, continues: bool) -> HooksTask {
         let (session, status) = watch::channel(SessionReport::new());
         let (peers, peers_rx) = watch::channel(Peers::new(vec![(config.peers[0].clone(), status)]));
         let (configs, configs_rx) = watch::channel(config);
         let (changes, changed) = mpsc::channel(16);
-        let (drains, drains_rx) = watch::channel(Arc::default());
+        let (drains, drains_rx) = watch::channel(drains);
         let (counts, runs) = watch::channel(HookRuns::default());
         let inputs = HookInputs {
             configs: configs_rx,
             changes: changed,
             drains: drains_rx,
             peers: peers_rx,
-            continues: false,
+            continues,
         };
         tokio::spawn(run(inputs, programs(), counts));
         HooksTask { changes, drains, session, runs, _kept: (configs, peers) }
@@ -206,6 +207,7 @@ async fn a_hook_that_could_not_be_started_is_run_once_it_can() {
 // Issue 21: each hook has its own program, and one that hangs is killed and delays only itself.
 #[tokio::test]
 async fn the_hooks_of_services_routers_and_drains_run_for_their_own_events_alone() {
+    const SETTLE: Duration = Duration::from_millis(300);
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let report = script(
@@ -223,13 +225,14 @@ async fn the_hooks_of_services_routers_and_drains_run_for_their_own_events_alone
         on_drain: of("mail"),
         timeout: LONG / 10,
     };
-    let mut task = HooksTask::of(config(|config| {
+    let config = config(|config| {
         config.hooks = Some(HooksConfig { on_drain: of("all-drains"), ..one("all") });
         config.services[0].hooks = Some(one("www"));
         config.services[1].hooks = Some(hangs);
         config.peers[0].hooks = Some(one("r1"));
-        config.bgp.settle = Duration::ZERO;
-    }));
+        config.bgp.settle = SETTLE;
+    });
+    let mut task = HooksTask::of(config, Arc::default(), false);
     let mail = StandingChange { service: "mail".parse().unwrap(), ..change(25, Standing::Announced) };
     task.changes.send(vec![mail, change(80, Standing::Announced)]).await.unwrap();
     task.until(|runs| runs.ok == 3).await; // [hooks] twice, and that of www; that of mail hangs
@@ -250,8 +253,10 @@ async fn the_hooks_of_services_routers_and_drains_run_for_their_own_events_alone
     let runs = task.until(|runs| runs.timeout == 1 && runs.ok == 7).await;
     assert_eq!(runs.pending, 0);
     report.acknowledged = 7;
+    let acknowledged = Instant::now();
     task.session.send_replace(report);
     task.until(|runs| runs.ok == 9).await;
+    assert!(acknowledged.elapsed() >= SETTLE, "{:?}", acknowledged.elapsed());
     task.drains.send_replace(Arc::new(DrainsInForce { drains: Drains::default(), generation: 8 }));
     task.until(|runs| runs.ok == 11).await;
     let written = std::fs::read_to_string(log).unwrap();
@@ -270,4 +275,30 @@ async fn the_hooks_of_services_routers_and_drains_run_for_their_own_events_alone
         of("mail"),
         "drain mailmail begun ended, drain mailmail drained begun, drain mailmail ended drained"
     );
+}
+
+#[tokio::test]
+async fn after_a_takeover_the_drains_in_force_are_not_reported_again() {
+    for (continues, want) in
+        [(true, "ended after drained\n"), (false, "begun after ended\nended after begun\n")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let report = script(
+            dir.path(),
+            &format!("echo $ANNOUNCER_DRAIN after $ANNOUNCER_PREVIOUS >> {}", log.display()),
+        );
+        let on_drain = vec![report.to_str().unwrap().into()];
+        let hooks = HooksConfig { on_change: Vec::new(), on_drain, timeout: LONG };
+        let drains = Drains::from_files([("mail".to_owned(), Ok(String::new()))]);
+        let in_force = Arc::new(DrainsInForce { drains, generation: 7 });
+        // Without a former process, the drain is not drained before this time has passed.
+        let config = config(|config| (config.hooks, config.bgp.settle) = (Some(hooks), LONG * 3));
+        let mut task = HooksTask::of(config, in_force, continues);
+        tokio::task::yield_now().await; // the task has read the drains
+        task.until(|runs| runs.ok == u64::from(!continues)).await;
+        task.drains.send_replace(Arc::new(DrainsInForce { drains: Drains::default(), generation: 8 }));
+        task.until(|runs| runs.ok == want.lines().count() as u64).await;
+        assert_eq!(std::fs::read_to_string(log).unwrap(), want);
+    }
 }

@@ -193,6 +193,32 @@ fn a_session_outlives_the_daemon() {
     });
 }
 
+/// Its file says a number that a new daemon would announce as another one; the routers see no change by a takeover.
+#[test]
+fn a_weight_of_a_file_outlives_the_daemon() {
+    in_new_netns(|folder| {
+        let (mut store, router, _server) = scene(folder, 1, TCP);
+        let file = folder.join("weight");
+        std::fs::write(&file, "50\n").unwrap();
+        let keys = format!("flap_damping = false\nweight_file = \"{}\"\n", file.display());
+        write_config(folder, &config(1, TCP).replace("flap_damping = false\n", &keys));
+        let daemon = store.start();
+        daemon.until_status(PATIENCE, "the weight", |status| status.services[0].weight == Some(50));
+        router.until("announced", |seen| seen.table.len() == 1);
+        // Nearer to 70, and less than a step away from 50.
+        std::fs::write(&file, "60\n").unwrap();
+        store.kill(daemon);
+        let keepalives = router.seen().keepalives;
+        let daemon = store.start();
+        router.until("the next KEEPALIVE", |seen| seen.keepalives > keepalives + 1);
+        let status = daemon.status().unwrap();
+        assert_eq!((status.start.how.as_str(), status.services[0].weight), ("crash", Some(50)));
+        std::fs::write(&file, "100\n").unwrap();
+        daemon
+            .until_status(PATIENCE, "the file is followed", |status| status.services[0].weight == Some(100));
+    });
+}
+
 #[test]
 fn what_is_gone_while_nobody_watches_is_withdrawn_first() {
     // The probes alone would need ten minutes.

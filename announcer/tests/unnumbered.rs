@@ -8,8 +8,9 @@
 mod daemon;
 mod real_router;
 
-use std::io::{ErrorKind, Read};
+use std::io::IoSliceMut;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc as std_mpsc;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 use announcer::control::api::{PeerStatus, Request};
 use daemon::{Daemon, in_new_netns, ip, router, run, write_config};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::Ipv6RecvHopLimit;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt};
 use real_router::{Router, Software, Way};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use until::until;
@@ -81,6 +85,7 @@ impl Link {
             let ear = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
             ear.join_multicast_v6(&"ff02::2".parse().unwrap(), index).unwrap();
             ear.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            setsockopt(&ear, Ipv6RecvHopLimit, &true).unwrap();
             link_tx.send(Link { icmp: [1, 2].map(open).into(), ear, index }).unwrap();
             let _ = linked.recv(); // the namespace lives as long as the test
         });
@@ -101,24 +106,49 @@ impl Link {
         socket.send_to(&advertisement(lifetime), &all_nodes.into()).unwrap();
     }
 
+    /// The router at fe80::1 asks for advertisements.
+    fn solicit(&self) {
+        let all_routers = SocketAddrV6::new("ff02::2".parse().unwrap(), 0, 0, self.index);
+        self.icmp[0].set_multicast_hops_v6(255).unwrap();
+        self.icmp[0].send_to(&[133, 0, 0, 0, 0, 0, 0, 0], &all_routers.into()).unwrap();
+    }
+
     /// The first solicitation and the first advertisement of the daemon, from the type of ICMPv6 on.
     fn heard(&self) -> [Vec<u8>; 2] {
         let mut seen: [Vec<u8>; 2] = Default::default();
-        let end = Instant::now() + PATIENCE;
         while seen.iter().any(Vec::is_empty) {
-            assert!(Instant::now() < end, "{seen:?}");
-            let mut octets = [0; 2048];
-            match (&self.ear).read(&mut octets) {
-                Ok(length) => match octets[0] {
-                    133 => seen[0] = octets[..length].to_vec(),
-                    134 => seen[1] = octets[..length].to_vec(),
-                    _ => {}
-                },
-                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
-                Err(error) => panic!("{error}"),
-            }
+            let octets = self.hear();
+            let kind = usize::from(octets[0] - 133);
+            seen[kind] = octets;
         }
         seen
+    }
+
+    /// The next solicitation or advertisement. Its hop limit is 255: a router ignores any other (RFC 4861 section 6.1).
+    fn hear(&self) -> Vec<u8> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "nothing was heard");
+            let (mut octets, mut control) = ([0; 2048], [0; 256]);
+            let mut into = [IoSliceMut::new(&mut octets)];
+            let ear = self.ear.as_raw_fd();
+            let (length, hop_limit) =
+                match recvmsg::<SockaddrIn6>(ear, &mut into, Some(&mut control), MsgFlags::empty()) {
+                    Ok(message) => {
+                        let hop_limit = message.cmsgs().unwrap().find_map(|detail| {
+                            let ControlMessageOwned::Ipv6HopLimit(limit) = detail else { return None };
+                            Some(limit)
+                        });
+                        (message.bytes, hop_limit)
+                    }
+                    Err(Errno::EAGAIN) => continue,
+                    Err(error) => panic!("{error}"),
+                };
+            if [133, 134].contains(&octets[0]) {
+                assert_eq!(hop_limit, Some(255), "{:?}", &octets[..length]);
+                return octets[..length].to_vec();
+            }
+        }
     }
 }
 
@@ -164,6 +194,23 @@ fn a_router_is_learnt_from_its_advertisement_and_gets_the_session() {
         let peer = until_peer(&daemon, "the session", |peer| is_up(peer, "fe80::1"));
         let ours = peer.session.unwrap().local_address.unwrap();
         assert!(ours.starts_with("[fe80::"), "{ours}");
+    });
+}
+
+/// Its solicitation goes to the group of all routers, which a host does not hear by itself.
+#[test]
+fn a_router_that_asks_is_answered_soon() {
+    with("", |_, link, _daemon| {
+        // Three advertisements follow each other; the next one is due after ten seconds.
+        let mut advertisements = 0;
+        while advertisements < 3 {
+            advertisements += usize::from(link.hear()[0] == 134);
+        }
+        let last = Instant::now();
+        std::thread::sleep(Duration::from_secs(4));
+        link.solicit();
+        while link.hear()[0] != 134 {}
+        assert!(last.elapsed() < Duration::from_secs(8), "{:?}", last.elapsed());
     });
 }
 

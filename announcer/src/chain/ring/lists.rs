@@ -16,7 +16,8 @@
 //!
 //! A removed member that hears from us that we have left passes over us. So nobody may forward to it any more then. But a member whose
 //! daemon has died keeps its rules until its next daemon replaces them. The 12 intervals begin again while the daemon of a member of the
-//! list is dead, and when its next one is heard.
+//! list is dead, and when its next one is heard. If the daemon of the removed member itself is dead, we go on until we have said to its
+//! next one that we have left: its rules still forward to us, and it would keep us for the time of a silent member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -33,7 +34,7 @@ const LEFT_AFTER: u32 = 12;
 /// For how many intervals a member is silent before its daemon is held for dead: if one heartbeat of three arrives, none that lives is
 /// silent so long.
 const DAEMON_DEAD: u32 = 2;
-/// For how many intervals we say so.
+/// For how many intervals we say so to a daemon that is heard.
 const LEFT_FOR: u32 = 15;
 
 /// The list of the configuration, and what earlier lists have left.
@@ -113,8 +114,14 @@ impl MemberLists {
             }
         }
         self.removed.retain(|member, since| {
-            let over = since.is_some_and(|since| now >= since + interval * (LEFT_AFTER + LEFT_FOR));
-            let gone = others.get(member).is_some_and(|observed| match observed.state {
+            let observed = others.get(member);
+            let heard = observed.and_then(|observed| observed.heard_since);
+            let silent = observed.is_some_and(|observed| observed.state == MemberState::Silent);
+            let over = since.is_some_and(|since| {
+                let said = since + interval * LEFT_AFTER;
+                !silent && now >= heard.map_or(said, |heard| heard.max(said)) + interval * LEFT_FOR
+            });
+            let gone = observed.is_some_and(|observed| match observed.state {
                 MemberState::Dead => true,
                 MemberState::Unknown => !observed.awaited,
                 MemberState::Left => !observed.lingers,
@@ -261,6 +268,41 @@ mod tests {
             assert_eq!(lists.members() == list(&[1, 2, 3]), tenth < 27, "{tenth}");
         }
         assert_eq!(said, 15);
+    }
+
+    /// Its daemon cannot hear that we have left while it is dead, and its rules go on forwarding to us.
+    #[test]
+    fn a_removed_member_whose_daemon_is_dead_is_told_later_that_we_have_left() {
+        let begin = Instant::now();
+        // When the heartbeats of 3 stop, when its next daemon is heard, and until when it is known; in tenths.
+        for (silent, again, known) in [
+            (5, 40, 55),
+            (11, 40, 55),
+            (5, 20, 35),
+            (5, 8, 27), // there was time enough
+            (26, 40, 55),
+            (28, 40, 27), // it has heard it before
+        ] {
+            let mut lists = MemberLists::new(&list(&[1, 2, 3]), None);
+            lists.update(&list(&[1, 2]));
+            let mut others = others(&[(2, &[1, 2]), (3, &[1, 2, 3])], begin);
+            for tenth in 0..60 {
+                let now = begin + INTERVAL * tenth;
+                let observed = others.get_mut(&address(3)).unwrap();
+                if tenth == again {
+                    (observed.state, observed.heard_since) = (MemberState::Alive, Some(now));
+                } else if tenth == silent {
+                    observed.state = MemberState::Silent;
+                }
+                lists.step(&list(&[1]), &others, INTERVAL, now);
+                let (is_known, told) = (lists.is_changing(), !lists.left(INTERVAL, now).is_empty());
+                assert_eq!(
+                    (is_known, told),
+                    (tenth < known, (12..known).contains(&tenth)),
+                    "{silent} {tenth}"
+                );
+            }
+        }
     }
 
     /// The rules of a dead daemon may still forward to the removed member, and its next daemon keeps them at first.

@@ -295,15 +295,20 @@ impl Oracle {
             let ring = &hosts[*host].rules.as_ref().unwrap().ring;
             let members =
                 ring.entries.iter().filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member));
-            // If no heartbeat arrived that said it has left, its kernel keeps it in the ring for 30 s.
-            let (kept, members): (Vec<usize>, Vec<usize>) =
-                members.partition(|member| !self.orderly && hosts[*member].gone);
-            silent |= !kept.is_empty();
+            // If no heartbeat arrived that said it has left, its kernel keeps it in the ring for 30 s; or it keeps it as one whose rules
+            // are not installed, or that does not believe us.
+            let gone = |member: &usize| !self.orderly && hosts[*member].gone;
+            let kept = ring.entries.iter().any(|entry| {
+                matches!(entry.v4, None | Some(Absence::NoRules | Absence::NotBelieved))
+                    && gone(&index(entry.member))
+            });
+            let members: Vec<usize> = members.filter(|member| !gone(member)).collect();
+            silent |= kept;
             // As long as it is kept, its list differs, and no member that was added is in this ring.
             let not_agreed = ring.entries.iter().filter(|entry| entry.v4 == Some(Absence::NotAgreed));
             let not_agreed = HostSet::of(not_agreed.map(|entry| index(entry.member)));
             let wanted: Vec<usize> =
-                living.iter().copied().filter(|member| kept.is_empty() || !not_agreed.has(*member)).collect();
+                living.iter().copied().filter(|member| !kept || !not_agreed.has(*member)).collect();
             assert_eq!(members, wanted, "the ring of host {host}\n{}", tell(hosts));
         }
         self.orderly |= !silent;

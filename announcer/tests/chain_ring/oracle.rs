@@ -261,9 +261,13 @@ impl Oracle {
     }
 
     /// The hosts with a dead daemon whose rules do not fit: a host has lost power or has joined since it died, which nobody can tell its
-    /// kernel; or a host that has joined since then has not heard it.
+    /// kernel; or a host that has joined since then has not heard it; or so many are in the rings of others now, although they do not
+    /// announce yet, that its mark ends before a packet has come round.
     fn outdated(hosts: &[Host]) -> HostSet {
         let mut set = HostSet::default();
+        let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
+        let in_rings = HostSet::of(rings.filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member)));
+        let hops = hosts.iter().filter(|host| host.rules.is_some() && in_rings.has(host.index)).count();
         for orphan in hosts.iter().filter(|host| host.powered && host.down.is_some()) {
             let Some(rules) = &orphan.rules else { continue };
             let own = orphan.own();
@@ -276,7 +280,9 @@ impl Oracle {
                 let unknown = host.rules.as_ref().is_some_and(|rules| !rules.ring.has(own).v4);
                 joined || dead || unknown
             });
-            if misfit {
+            // The last hop of a round is back to this host.
+            let short = rules.ring.v4.is_some_and(|forwarding| usize::from(forwarding.length) + 1 < hops);
+            if misfit || short {
                 set.insert(orphan.index);
             }
         }

@@ -95,6 +95,8 @@ pub struct Host {
     pub list: Vec<IpAddr>,
     /// Of the list.
     digest: ListDigest,
+    /// Whether a reload has given it a list without itself: `list` is the one before, with which its daemon leaves, and so does its next one.
+    removed: bool,
     /// Whether it has left and removed its rules.
     pub gone: bool,
     /// Whether its daemon had said that it has left when it died.
@@ -172,6 +174,7 @@ impl Host {
             unheard: HostSet::default(),
             digest: ListDigest::of_members(&list),
             list,
+            removed: false,
             flows_end: None,
             down: None,
             restarted: None,
@@ -205,8 +208,9 @@ impl Host {
         believed.update(macs.iter().map(address), world.now);
         // If this host is not in the list, it leaves with what its rules know.
         let stored: BTreeSet<IpAddr> = self.stored_list.iter().map(address).collect();
-        let lists = if self.list.contains(&self.own()) {
-            MemberLists::new(&self.list, self.rules.as_ref().map(|_| &stored))
+        let list = if self.removed { Vec::new() } else { self.list.clone() };
+        let lists = if list.contains(&self.own()) {
+            MemberLists::new(&list, self.rules.as_ref().map(|_| &stored))
         } else {
             MemberLists::new(&Vec::from_iter(stored), None)
         };
@@ -224,17 +228,18 @@ impl Host {
             others: BTreeMap::new(),
             decided: None,
         });
-        self.reload(self.list.clone(), world)
+        self.reload(list, world)
     }
 
     /// The daemon gets a list. If this host is not in it, it leaves.
     pub fn reload(&mut self, list: Vec<IpAddr>, world: &mut World<'_>) -> Vec<Effect> {
+        self.removed = !list.contains(&self.own());
         let Some(daemon) = &mut self.daemon else {
             self.take_list(list);
             return Vec::new();
         };
         daemon.decided = None;
-        if list.contains(&address(self.index)) {
+        if !self.removed {
             daemon.lists.update(&list);
             self.take_list(list);
         } else {

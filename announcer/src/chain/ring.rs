@@ -72,6 +72,8 @@ pub struct MemberObservation {
     pub lingers: bool,
     /// Whether a reload has added it to our list, and not every member has the same list yet: [`MemberLists`].
     pub added: bool,
+    /// Whether a reload has removed it from our list, and nobody forwards to it any more: we say to it that we have left.
+    pub removed: bool,
 }
 
 impl MemberObservation {
@@ -87,6 +89,7 @@ impl MemberObservation {
             lingers: member.state() == MemberState::Left
                 && member.last_heartbeat().zip(member.said()).is_some_and(lingers),
             added: false,
+            removed: false,
         }
     }
 }

@@ -88,6 +88,7 @@ fn chain() -> ChainStatus {
         awaited: false,
         lingers: false,
         added: false,
+        removed: false,
     };
     let said = Said { facts: facts(9), about_us };
     let observed: BTreeMap<IpAddr, MemberObservation> = [

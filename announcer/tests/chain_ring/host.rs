@@ -367,8 +367,10 @@ impl Host {
             let known = daemon.lists.members();
             others.retain(|member, _| known.contains(member));
             daemon.peers.retain(|member| known.contains(&member));
+            let left = daemon.lists.left(INTERVAL, now);
             for (member, observed) in &mut others {
                 observed.added = daemon.lists.is_added(*member);
+                observed.removed = left.contains(member);
             }
         }
         let presence = daemon.leaving.as_ref().map_or(MemberPresence::Here, Leaving::presence);

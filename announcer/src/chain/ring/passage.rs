@@ -42,7 +42,8 @@ pub struct Missing {
     pub members: Vec<IpAddr>,
 }
 
-/// Whether a host that starts may announce. A member that is not in the ring because lists differ is not waited for. `installed`: the ring in the kernel; `None`: no rules are installed. `deadline`: after that
+/// Whether a host that starts may announce. A member that is not in the ring because lists differ is not waited for, nor one that was removed
+/// and passes over us because we have said that we have left. `installed`: the ring in the kernel; `None`: no rules are installed. `deadline`: after that
 /// it announces in any case.
 pub fn start_wait(
     own: &Own,
@@ -56,7 +57,8 @@ pub fn start_wait(
     }
     let waits = |(member, observed): (&IpAddr, &MemberObservation)| {
         let ours = installed.map_or(Families::NONE, |ring| ring.has(*member));
-        (observed.awaited || !observed.added && !joined(own, ours, observed)).then_some(*member)
+        let joins = observed.added || observed.removed || joined(own, ours, observed);
+        (observed.awaited || !joins).then_some(*member)
     };
     let missing =
         Missing { own_rules: installed.is_none(), members: others.iter().filter_map(waits).collect() };
@@ -96,7 +98,7 @@ pub fn may_join(
         let done = |family| {
             !shared(own, observed, family) || if has_rules(family) { ours.has(family) } else { waits_for_us }
         };
-        observed.added || done(Family::V4) && done(Family::V6)
+        observed.added || observed.removed || done(Family::V4) && done(Family::V6)
     };
     now + SAID_BEFORE >= deadline || settled(others) && others.iter().all(complete)
 }

@@ -40,18 +40,21 @@ pub(super) fn healthy(index: u8, now: Instant) -> MemberObservation {
         awaited: false,
         lingers: false,
         added: false,
+        removed: false,
     }
 }
 
 /// Each letter is a member of the list, numbered from 1 on: `O` we, `+` healthy, `?` asked, `s` silent, `l` leaving, `d` dead, `u`
 /// unknown, `L` has left, `o` switched off, `r` without rules, `a` without an address, `b` does not believe us, `n` added by a reload while
-/// lists differ.
+/// lists differ, `m` removed by a reload, after all have agreed: it is not in the list.
 fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, MemberObservation>) {
     let mut us = own(0);
     let mut others = BTreeMap::new();
     let mut list = Vec::new();
     for (index, letter) in (1_u8..).zip(letters.chars()) {
-        list.push(address(index));
+        if letter != 'm' {
+            list.push(address(index));
+        }
         if letter == 'O' {
             us = own(index);
             continue;
@@ -70,6 +73,7 @@ fn world(letters: &str, now: Instant) -> (Vec<IpAddr>, Own, BTreeMap<IpAddr, Mem
             'r' => said.facts.rules = Families::NONE,
             'a' => said.facts.next_hops.v4 = None,
             'n' => observed.added = true,
+            'm' => {}
             'b' => said.about_us.believed = Families::NONE,
             other => panic!("{other}"),
         }
@@ -233,6 +237,8 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
     assert_eq!(waits("O+b", |_| ()), last, "it is not in our ring");
     assert_eq!(waits("O+r", |_| ()), last, "it starts too");
     assert_eq!(waits("O+n", |_| ()), nobody, "lists differ");
+    assert_eq!(waits("O+m", |_| ()), last, "others may still forward to it");
+    assert_eq!(waits("O+m", |last| last.removed = true), nobody, "nobody forwards to it");
     assert_eq!(waits("O+L", |last| last.lingers = true), nobody, "it has just left, and forwards to us");
     let lacks_us = |last: &mut MemberObservation| {
         last.lingers = true;
@@ -247,7 +253,8 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
     }
 }
 
-/// After a letter of [`world`]: `!` the member has not said that it knows us, `.` it was not heard for long enough.
+/// After a letter of [`world`]: `!` the member has not said that it knows us, `.` it was not heard for long enough, `-` we say to it that we
+/// have left.
 #[test]
 fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
     let now = Instant::now();
@@ -257,6 +264,8 @@ fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
         ('r', ' ', true, "it starts too, and waits for us"),
         ('r', '!', false, "it starts too, and may announce before it has heard us"),
         ('n', '!', true, "lists differ, and it is in nobody's ring"),
+        ('m', ' ', false, "it was removed, and others may still forward to it"),
+        ('m', '-', true, "it was removed, and nobody forwards to it"),
         ('a', '!', true, "it takes no part in this family"),
         ('o', '!', true, "it does not forward"),
         ('d', '!', true, "it is dead"),
@@ -269,6 +278,7 @@ fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
         match (change, &mut observed.said) {
             ('!', Some(said)) => said.about_us.known = false,
             ('.', _) => observed.awaited = true,
+            ('-', _) => observed.removed = true,
             _ => {}
         }
         let ring = Ring::new(&list, &us, &others);

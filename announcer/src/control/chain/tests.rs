@@ -62,6 +62,7 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
                         awaited: false,
                         lingers: false,
                         added: false,
+                        removed: false,
                     },
                     *vips,
                 ),

@@ -65,7 +65,7 @@ impl MembershipKeeper {
         }
     }
 
-    /// Follows what the others have said, and marks those that are not in the ring yet.
+    /// Follows what the others have said, and marks those that are not in the ring yet, or not any more.
     pub(super) fn step(
         &mut self,
         config: &Arc<Config>,
@@ -78,8 +78,10 @@ impl MembershipKeeper {
         let Some(lists) = &mut self.lists else { return };
         let ours: Vec<IpAddr> = lists.members().into_iter().filter(|member| network.has(*member)).collect();
         lists.step(&ours, observations, interval, now);
+        let left = lists.left(interval, now);
         for (member, observed) in observations {
             observed.added = lists.is_added(*member);
+            observed.removed = left.contains(member);
         }
     }
 

@@ -378,8 +378,7 @@ impl Simulation {
             self.live(pause);
         }
         if self.hosts.iter().all(|host| !self.lacks_list(host)) {
-            self.oracle.changed_lists = self.now;
-            self.oracle.listed = HostSet::of(self.list.iter().map(|member| index(*member)));
+            self.oracle.lists_changed(HostSet::of(self.list.iter().map(|member| index(*member))), self.now);
         }
     }
 
@@ -417,8 +416,7 @@ impl Simulation {
             }
             self.reload(host);
         }
-        self.oracle.changed_lists = self.now;
-        self.oracle.listed = HostSet::of(self.list.iter().map(|member| index(*member)));
+        self.oracle.lists_changed(HostSet::of(self.list.iter().map(|member| index(*member))), self.now);
         for _ in 0..8 {
             self.live(500);
             for _ in 0..4 {

@@ -65,7 +65,7 @@ impl HostSet {
         self.0 & other.0 != 0
     }
 
-    fn iter(self) -> impl Iterator<Item = usize> {
+    pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..32).filter(move |host| self.has(*host))
     }
 }

@@ -68,7 +68,9 @@ pub struct Oracle {
     /// The hosts that are in every list, also while the lists change host by host.
     pub listed: HostSet,
     /// When the lists of all hosts became the same.
-    pub changed_lists: Instant,
+    changed_lists: Instant,
+    /// The hosts that were added then.
+    added: HostSet,
 }
 
 impl Oracle {
@@ -80,7 +82,14 @@ impl Oracle {
             checked: None,
             listed,
             changed_lists: now,
+            added: HostSet::default(),
         }
+    }
+
+    /// The lists of all hosts have become the same now.
+    pub fn lists_changed(&mut self, list: HostSet, now: Instant) {
+        self.added = HostSet::of(list.iter().filter(|host| !self.listed.has(*host)));
+        (self.listed, self.changed_lists) = (list, now);
     }
 
     fn extend(&mut self, until: Instant) {
@@ -182,7 +191,9 @@ impl Oracle {
         let left = member.has_left() || member.died_leaving || unheard || returned;
         // It was removed and added again, and the others have not heard yet that all have the list.
         let added = why == Some(Absence::NotAgreed) && now < self.changed_lists + START_WAIT;
-        let excused = !member.powered || new || silent || left || added || !listed || !self.orderly;
+        // The others had said to it that they have left.
+        let again = why == Some(Absence::Left) && self.added.has(host) && now < self.changed_lists + repair();
+        let excused = !member.powered || new || silent || left || added || again || !listed || !self.orderly;
         assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);
     }
 

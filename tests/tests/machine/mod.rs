@@ -13,7 +13,7 @@ use lab::{Cancel, Options};
 use tempfile::TempDir;
 use until::until;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host that runs systemd. It ends when this is dropped.
 pub(crate) struct Machine {

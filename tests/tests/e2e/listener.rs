@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// The number of crashes for each median.
-const CRASHES: usize = 11;
+const CRASHES: usize = 20;
 /// A probe would need at least its interval, so a slower withdraw means that the watch has not noticed the crash. The printed
 /// figures are only for people.
 const DEADLINE: Duration = Duration::from_millis(500);

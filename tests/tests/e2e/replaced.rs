@@ -11,8 +11,8 @@ use scene::{FRONTENDS, Scene, VIPS};
 use crate::listener::armed;
 use crate::support::{ContinuousLoad, configure, not_withdrawn, wait_status, with_own_configuration};
 
-/// How long each kind runs among the other scenarios: three rounds or more.
-const A_WHILE: Duration = Duration::from_secs(5);
+/// How long each kind runs among the other scenarios.
+const A_WHILE: Duration = Duration::from_secs(7);
 /// How long each kind runs without a break in `make soak`.
 const STRETCH: Duration = Duration::from_secs(20);
 /// The variable for the number of minutes; the default is one.

@@ -2,6 +2,8 @@ use super::*;
 use crate::bgp::path::{Address, Fitness, Link};
 
 const OURS: &str = "fe80::11";
+/// More turns than any of the tests needs.
+const MOST_TURNS: usize = 10_000;
 
 fn ip(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
@@ -34,7 +36,7 @@ fn play(events: &[(f64, &str)], until: f64) -> Vec<String> {
     let mut events = events.iter().peekable();
     discovery.follow(&wanted(), &network(LinkState::Up), start);
     let mut now = start;
-    loop {
+    for _ in 0..MOST_TURNS {
         while let Some((_, what)) = events.next_if(|(seconds, _)| at(*seconds) <= now) {
             match *what {
                 "?" => discovery.heard(7, ip("fe80::9"), DiscoveryMessage::Solicitation, 0.5, now),
@@ -74,6 +76,7 @@ fn play(events: &[(f64, &str)], until: f64) -> Vec<String> {
             Some(_) | None => return seen,
         }
     }
+    panic!("it never rests: {seen:#?}")
 }
 
 /// What [`play`] has noted, without the advertisements of every ten seconds.

@@ -131,9 +131,12 @@ fn sent(source: &IdentitySource) -> Option<Vec<u8>> {
     key.map(|key| key.cert[0].to_vec())
 }
 
-/// Reads the files if they have changed, as the next look does.
+/// Reads the files if they have changed, as the look does that is due now.
 async fn look(source: &Arc<IdentitySource>) {
-    source.state.send_modify(|state| state.looked = None);
+    source.state.send_modify(|state| {
+        let last = state.looked.expect("it was read before");
+        state.looked = last.checked_sub(LOOK_AGAIN);
+    });
     source.prepare(TIMEOUT).await;
     let mut state = source.state.subscribe();
     timeout(TIMEOUT, state.wait_for(|state| !state.reading)).await.unwrap().unwrap();

@@ -81,16 +81,18 @@ impl MemberObservation {
     pub fn of(member: &Member, now: Instant) -> MemberObservation {
         let lingers = |(heard, said): (Instant, &Said)| now < heard + said.facts.interval * LINGER;
         MemberObservation {
-            state: member.state(),
-            since: member.since(),
-            said: member.said().copied(),
             heard_since: member.heard_since(),
             awaited: member.awaited(now),
             lingers: member.state() == MemberState::Left
                 && member.last_heartbeat().zip(member.said()).is_some_and(lingers),
-            added: false,
-            removed: false,
+            ..MemberObservation::in_state(member.state(), member.since(), member.said().copied())
         }
+    }
+
+    /// Of a member in a state, since then, of which nothing else is special.
+    pub(crate) fn in_state(state: MemberState, since: Instant, said: Option<Said>) -> MemberObservation {
+        let (awaited, lingers, added, removed) = (false, false, false, false);
+        MemberObservation { state, since, said, heard_since: None, awaited, lingers, added, removed }
     }
 }
 

@@ -80,16 +80,7 @@ fn chain() -> ChainStatus {
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4, known: true };
     let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
-    let observation = |state, said| MemberObservation {
-        state,
-        since,
-        said,
-        heard_since: None,
-        awaited: false,
-        lingers: false,
-        added: false,
-        removed: false,
-    };
+    let observation = |state, said| MemberObservation::in_state(state, since, said);
     let said = Said { facts: facts(9), about_us };
     let observed: BTreeMap<IpAddr, MemberObservation> = [
         (second, observation(MemberState::Alive, Some(said))),

@@ -32,16 +32,8 @@ pub(super) fn healthy(index: u8, now: Instant) -> MemberObservation {
         services: ListDigest::default(),
     };
     let about_us = AboutReceiver { in_ring: v4, believed: v4, known: true };
-    MemberObservation {
-        state: MemberState::Alive,
-        since: now,
-        said: Some(Said { facts, about_us }),
-        heard_since: Some(now),
-        awaited: false,
-        lingers: false,
-        added: false,
-        removed: false,
-    }
+    let said = Some(Said { facts, about_us });
+    MemberObservation { heard_since: Some(now), ..MemberObservation::in_state(MemberState::Alive, now, said) }
 }
 
 /// Each letter is a member of the list, numbered from 1 on: `O` we, `+` healthy, `?` asked, `s` silent, `l` leaving, `d` dead, `u`

@@ -51,22 +51,7 @@ fn status(wanted: Families, others: &[Other], now: Instant) -> ChainStatus {
         .iter()
         .map(|Other(last, state, facts, vips)| {
             let said = facts.map(|facts| Said { facts, about_us });
-            (
-                address(*last),
-                (
-                    MemberObservation {
-                        state: *state,
-                        since,
-                        said,
-                        heard_since: None,
-                        awaited: false,
-                        lingers: false,
-                        added: false,
-                        removed: false,
-                    },
-                    *vips,
-                ),
-            )
+            (address(*last), (MemberObservation::in_state(*state, since, said), *vips))
         })
         .collect();
     let own = Own {

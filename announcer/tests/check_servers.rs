@@ -4,44 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
+mod real_server;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use daemon::{FIXTURE, command, in_new_netns, ip, write_config};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use real_server::RealServer;
 use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A server that is killed when this is dropped. It is one process.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    /// Starts a program of Debian; `None`, with a message, if it is not installed.
-    fn start(program: &str, arguments: &[&str]) -> Option<Server> {
-        let path = Path::new("/usr/sbin").join(program);
-        if !path.exists() {
-            eprintln!("skipped: {program} is not installed");
-            return None;
-        }
-        let mut command = Command::new(path);
-        Some(Server(command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()))
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
-    }
-}
 
 /// What `announcer check` prints of these checks of the VIPs, without the times; a check a line, in the order of the checks for each VIP.
 fn seen(folder: &Path, vips: &[&str], checks: &[String]) -> Vec<String> {
@@ -76,7 +49,7 @@ fn the_kernel_is_pinged_if_it_permits_it() {
     in_new_netns(|folder| {
         ip("address add 192.0.2.53/32 dev lo");
         let range = |text: &str| std::fs::write("/proc/sys/net/ipv4/ping_group_range", text).unwrap();
-        let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, and no unit of announcer does that";
+        let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`; the units of announcer do not set it";
         range("1 0"); // the kernel's default: no group
         all_are(folder, "192.0.2.53", &[("icmp = 56", denied), ("icmp = 56\ntarget = \"::1\"", denied)]);
         range("0 0");
@@ -106,7 +79,7 @@ fn chrony_is_asked_for_the_time() {
             );
             std::fs::write(&config, common).unwrap();
             // -x: it does not set the clock of this host.
-            Server::start("chronyd", &["-d", "-x", "-u", "root", "-f", config.to_str().unwrap()])
+            RealServer::start("chronyd", &["-d", "-x", "-u", "root", "-f", config.to_str().unwrap()])
         };
         // The clock of this host as a source of its own, of stratum 4; and a server without a source.
         let Some(server) = start("local", "192.0.2.53", "local stratum 4\n") else { return };
@@ -164,7 +137,9 @@ fn unbound_is_asked_by_udp_tcp_and_tls() {
         let path = folder.to_str().unwrap();
         let config = folder.join("unbound.conf");
         std::fs::write(&config, UNBOUND.replace("FOLDER", path).replace("LONG", &long)).unwrap();
-        let Some(server) = Server::start("unbound", &["-d", "-c", config.to_str().unwrap()]) else { return };
+        let Some(server) = RealServer::start("unbound", &["-d", "-c", config.to_str().unwrap()]) else {
+            return;
+        };
         assert_until(PATIENCE, "unbound listens", || {
             ["192.0.2.53:53", "192.0.2.53:853", "[2001:db8::53]:53"]
                 .iter()
@@ -309,7 +284,7 @@ fn web_servers_require_a_client_certificate() {
             let config = folder.join("server.conf");
             std::fs::write(&config, text.replace("FOLDER", path)).unwrap();
             let words: Vec<&str> = words.into_iter().chain([config.to_str().unwrap()]).collect();
-            let Some(_server) = Server::start(program, &words) else { continue };
+            let Some(_server) = RealServer::start(program, &words) else { continue };
             assert_until(PATIENCE, "it listens", || {
                 ["192.0.2.53:443", "192.0.2.53:444"].iter().all(|to| std::net::TcpStream::connect(to).is_ok())
             });

@@ -4,55 +4,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
+mod real_server;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use daemon::{Daemon, FIXTURE, command, in_new_netns, ip, write_config};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use real_server::RealServer;
 use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The most probes over one connection.
 const PROBES: u32 = 10;
-
-/// A server that is killed when this is dropped, with the processes of its group.
-struct RealServer(Child);
-
-impl Drop for RealServer {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(-self.pid()), Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
-}
-
-impl RealServer {
-    /// Starts a program of Debian; `None`, with a message, if it is not installed.
-    fn start(program: &str, arguments: &[&str]) -> Option<RealServer> {
-        use std::os::unix::process::CommandExt;
-        let path = Path::new("/usr/sbin").join(program);
-        if !path.exists() {
-            eprintln!("skipped: {program} is not installed");
-            return None;
-        }
-        let mut command = Command::new(path);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Some(RealServer(command.process_group(0).spawn().unwrap()))
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id().try_into().unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid()), signal).unwrap();
-    }
-}
 
 /// Starts nginx with these servers; it writes a line of `connection number_of_the_request protocol` for each request.
 fn nginx(folder: &Path, servers: &str) -> Option<RealServer> {

@@ -4,7 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+#[path = "systemd/findings.rs"]
+mod findings;
+#[path = "systemd/kinds.rs"]
+mod kinds;
 mod machine;
+#[path = "systemd/unnumbered.rs"]
+mod unnumbered;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -43,15 +49,15 @@ fn installed_under_systemd() {
     ordering(&machine);
     reload(&machine);
     journal(&machine);
-    findings(&machine);
+    findings::findings(&machine);
     programs(&machine);
-    kinds(&machine);
+    kinds::kinds(&machine);
     crashes(&machine);
     newer_files(&machine);
     upgrades(&machine);
     rolled_back(&machine);
     chain(&machine);
-    unnumbered(&machine);
+    unnumbered::unnumbered(&machine);
     socket_activation(&machine);
     wrong_configuration(&machine);
     stop(&machine);
@@ -180,81 +186,6 @@ fn journal(machine: &Machine) {
     machine.announced();
 }
 
-/// A server with the smallest backlog: the kernel lets two connections wait. When the file is there, it accepts none, and both come.
-const FULL: &str = r#"import os, socket, time
-server = socket.socket()
-server.bind(("192.0.2.80", 81))
-server.listen(1)
-server.settimeout(0.05)
-while not os.path.exists("/run/fill"):
-    try:
-        server.accept()[0].close()
-    except TimeoutError:
-        pass
-clients = [socket.create_connection(("192.0.2.80", 81)) for _ in range(2)]
-time.sleep(600)
-"#;
-
-/// What the daemon watches of the host, in the sandbox of its unit and without root: each figure can be read there, and three faults that
-/// are found in three ways (rtnetlink, /proc/sys, sock_diag) are warnings and metrics until they end.
-fn findings(machine: &Machine) {
-    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
-    machine.must("ip link add wan0 type veth peer name wan1 && ip link set wan0 up && ip link set wan1 up");
-    machine.must("ip address add 10.0.1.11/24 dev wan0 && ip route add default via 10.0.1.1");
-    machine.write("/root/full.py", FULL);
-    machine.must("systemd-run --quiet --unit full python3 /root/full.py");
-    // The check connects once, before the queue is full. Later, the kernel would drop it, which is a finding for a minute.
-    machine.must(
-        "printf '[[service.check]]\\nname = \"full\"\\ntcp = 81\\ninterval = \"1h\"\\nrise = 1\\n\
-         [metrics]\\nlisten = \"127.0.0.1:9180\"\\n' >>/etc/announcer/announcer.toml",
-    );
-    machine.until("the server", |machine| machine.run("ss -ltn | grep -q 192.0.2.80:81").0 == 0);
-    machine.must("systemctl restart announcer");
-    machine.announced();
-
-    // The codes with this value.
-    let codes = |machine: &Machine, value: &str| -> Vec<String> {
-        let metrics = machine.run("curl -s -m 5 http://127.0.0.1:9180/metrics").1;
-        let code = |line: &str| {
-            let (code, found) = line.strip_prefix("announcer_finding{code=\"")?.split_once("\"} ")?;
-            (found == value).then(|| code.to_owned())
-        };
-        metrics.lines().filter_map(code).collect()
-    };
-    let watched = include_str!("../../docs/dsr-doctor.md").matches("| watched by the daemon |").count();
-    let healthy = |machine: &Machine| codes(machine, "0").len() == watched && codes(machine, "1").is_empty();
-    machine.until("no finding, and each code", healthy);
-    let pid = machine.property("MainPID");
-    assert_eq!(machine.must(&format!("stat -c %U /proc/{pid}")), "announcer");
-
-    machine
-        .must("touch /run/fill && ip route delete default && echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore");
-    let faults = ["arp-answered", "backlog-overflow", "no-return-route"];
-    let begun = Instant::now();
-    machine.until("three findings", |machine| {
-        let mut found = codes(machine, "1");
-        found.sort();
-        found == faults
-    });
-    println!("three faults were findings after {:.1?}", begun.elapsed());
-    let status = machine.must("announcer status --json");
-    for warning in [
-        "this host answers ARP for the VIPs on lo",
-        "backlog-overflow: 2 connections wait at 192.0.2.80:81 until the server accepts them, and 1 may",
-        "no-return-route: there is no way from 192.0.2.80 to 203.0.113.1",
-    ] {
-        assert!(status.contains(warning), "{warning}: {status}");
-    }
-
-    machine.must("systemctl stop full && ip route add default via 10.0.1.1 && echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
-    machine.until("no finding again", healthy);
-    let status = machine.must("announcer status --json");
-    assert!(!status.contains("no-return-route") && !status.contains("backlog-overflow"), "{status}");
-    machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && rm /run/fill");
-    machine.must("systemctl restart announcer && ip link delete wan0");
-    machine.announced();
-}
-
 /// The script of a check or hook: each line is an attempt with its name. `$1` is the name of the program, and its parent is the
 /// daemon. Two runs may overlap, for two VIPs, so that each writes a file of its own.
 const TRY: &str = r#"#!/bin/sh
@@ -327,115 +258,6 @@ fn programs(machine: &Machine) {
     }
     machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && rm /etc/announcer/r1.key");
     machine.must("systemctl restart announcer");
-    machine.announced();
-}
-
-const SITES: &str = "
-server {
-  listen 127.0.0.1:8443 ssl;
-  listen 127.0.0.1:8444 ssl proxy_protocol;
-  ssl_certificate /etc/announcer/server.pem;
-  ssl_certificate_key /etc/announcer/server.key;
-  ssl_client_certificate /etc/announcer/ca.pem;
-  ssl_verify_client on;
-  location / { return 200 \"ok\\n\"; }
-}
-";
-
-/// The checks of [`kinds`]: the name, its lines, and what is seen. Nothing listens at port 9 of the host.
-const KINDS: [(&str, &str, &str); 10] = [
-    ("echo", "icmp = 56\ntarget = \"127.0.0.1\"", "echo reply"),
-    ("echo6", "icmp = 56\ntarget = \"::1\"", "echo reply"),
-    ("names", "dns = \"www.example.com\"\ntarget = \"127.0.0.1:9\"", "connection refused"),
-    (
-        "names-tcp",
-        "dns = \"www.example.com\"\ntransport = \"tcp\"\ntarget = \"127.0.0.1:9\"",
-        "connection refused",
-    ),
-    ("datagram", "udp = 9\ntarget = \"127.0.0.1\"", "connection refused"),
-    ("time", "ntp = 9\ntarget = \"127.0.0.1\"", "connection refused"),
-    ("health", "grpc = \"http://www.example.com:9\"\ntarget = \"127.0.0.1\"", "connection refused"),
-    (
-        "client",
-        "http = \"https://www.example.com:8443/\"\ntarget = \"127.0.0.1\"\nverify = \"off\"\n\
-         client_certificate = \"/etc/announcer/client.pem\"\nclient_key = \"/etc/announcer/client.key\"",
-        "HTTP 200",
-    ),
-    (
-        "behind",
-        "http = \"https://www.example.com:8444/\"\ntarget = \"127.0.0.1\"\nverify = \"off\"\nsend_proxy = \"v2\"\n\
-         client_certificate = \"/etc/announcer/client.pem\"\nclient_key = \"/etc/announcer/client.key\"",
-        "HTTP 200",
-    ),
-    (
-        "denied",
-        "http = \"https://www.example.com:8443/\"\ntarget = \"127.0.0.1\"\nverify = \"off\"\n\
-         client_certificate = \"/etc/announcer/client.pem\"\nclient_key = \"/etc/announcer/root.key\"",
-        "the client certificate cannot be used: `/etc/announcer/root.key`: Permission denied: the group of announcer has to be \
-         able to read it (`chgrp announcer`, `chmod 640`)",
-    ),
-];
-
-fn called(name: &str) -> rcgen::DistinguishedName {
-    let mut names = rcgen::DistinguishedName::new();
-    names.push(rcgen::DnType::CommonName, name);
-    names
-}
-
-/// Writes the certificates of [`SITES`], and a key that only root can read.
-fn certificates(machine: &Machine) {
-    let put = |name: &str, text: &str| machine.write(&format!("/etc/announcer/{name}"), text);
-    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    // Names of their own: OpenSSL takes a certificate whose subject is its issuer for a self-signed one.
-    params.distinguished_name = called("authority");
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
-    put("ca.pem", &issuer.pem());
-    for name in ["server", "client"] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec!["www.example.com".to_owned()]).unwrap();
-        params.distinguished_name = called(name);
-        put(&format!("{name}.pem"), &params.signed_by(&key, &issuer).unwrap().pem());
-        put(&format!("{name}.key"), &key.serialize_pem());
-    }
-    machine.must(
-        "cd /etc/announcer && cp client.key root.key && chmod 600 root.key server.key && chmod 640 client.key && \
-         chgrp announcer client.key && chmod 644 *.pem",
-    );
-}
-
-/// The kinds of checks that need other sockets or files than `http`, in the sandbox of the unit and as its user.
-fn kinds(machine: &Machine) {
-    certificates(machine);
-    machine.write("/etc/nginx/conf.d/kinds.conf", SITES);
-    machine.must("nginx -t && systemctl reload nginx");
-    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
-    let checks = KINDS.map(|(name, lines, _)| {
-        format!(
-            "[[service.check]]\nname = \"{name}\"\n{lines}\non_failure = \"warn\"\ninterval = \"200ms\"\n"
-        )
-    });
-    machine.write("/tmp/kinds", &checks.concat());
-    machine
-        .must("cat /tmp/kinds >>/etc/announcer/announcer.toml && sysctl -qw 'net.ipv4.ping_group_range=1 0'");
-    machine.must("systemctl restart announcer");
-    let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`";
-    machine.until("not permitted", |machine| {
-        machine.run("announcer explain www").1.matches(denied).count() >= 2
-    });
-    machine.must("sysctl -qw 'net.ipv4.ping_group_range=0 2147483647'");
-    for (name, _, seen) in KINDS {
-        let heading = format!("Check `{name}` asks ");
-        machine.until(name, |machine| {
-            let explained = machine.run("announcer explain www").1;
-            let mut lines = explained.lines().skip_while(|line| !line.trim_start().starts_with(&heading));
-            lines.nth(1).is_some_and(|newest| newest.contains(seen))
-        });
-    }
-    println!("{}", machine.run("announcer explain www").1);
-    machine
-        .must("cd /etc/announcer && mv before announcer.toml && rm *.pem *.key /etc/nginx/conf.d/kinds.conf");
-    machine.must("systemctl reload nginx && systemctl restart announcer");
     machine.announced();
 }
 
@@ -549,47 +371,6 @@ fn chain(machine: &Machine) {
     machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && announcer reload");
     machine.until("no rules", |machine| machine.must("nft.real list ruleset") == before);
     machine.must("mv /usr/sbin/nft.real /usr/sbin/nft && ip link del chain0 && rm /etc/announcer/chain.key");
-    machine.announced();
-}
-
-/// An unnumbered session in the unit's sandbox: without the drop-in a warning names it, and with it the socket opens. A check gets nothing,
-/// and an upgrade keeps it.
-fn unnumbered(machine: &Machine) {
-    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
-    machine.must("ip link add swp1 type veth peer name swp2 && ip link set swp1 up && ip link set swp2 up");
-    machine.must(
-        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"grep ^CapEff /proc/self/status >/tmp/caps\"]\\n\
-         [[peer]]\\nname = \"r9\"\\ninterface = \"swp1\"\\nasn = \"external\"\\n' >>/etc/announcer/announcer.toml && announcer reload",
-    );
-    let is_warned =
-        |machine: &Machine| machine.must("announcer status --all").contains("this needs CAP_NET_RAW");
-    let is_open = |machine: &Machine| machine.must("cat /proc/net/raw6").lines().count() == 2;
-    machine.until("the warning", is_warned);
-    assert!(!is_open(machine));
-    machine.must(
-        "install -D -m 644 -t /etc/systemd/system/announcer.service.d /usr/local/share/announcer/unnumbered.conf && \
-         systemctl daemon-reload && systemctl restart announcer",
-    );
-    machine.until("the socket", is_open);
-    assert!(!is_warned(machine));
-    let capabilities = || {
-        machine
-            .must("awk '/^CapEff/ { print $2 }' /proc/$(systemctl show --value -p MainPID announcer)/status")
-    };
-    assert_eq!(capabilities(), "0000000000803000"); // NET_RAW too
-    machine.must("announcer upgrade");
-    machine.until("the socket after an upgrade", is_open);
-    assert_eq!(capabilities(), "0000000000803000");
-    let pid = machine.property("MainPID");
-    // Each probe writes the file again, so it can be empty for a moment.
-    let seen = format!("cat /proc/{pid}/root/tmp/caps");
-    machine.until("a check without capabilities", |machine| {
-        machine.run(&seen).1.trim_end() == "CapEff:\t0000000000000000"
-    });
-    machine.must(
-        "rm -r /etc/systemd/system/announcer.service.d && systemctl daemon-reload && \
-         mv /etc/announcer/before /etc/announcer/announcer.toml && ip link del swp1 && systemctl restart announcer",
-    );
     machine.announced();
 }
 

@@ -97,7 +97,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Failure::NotPermitted => {
-                "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, and no unit of announcer does that"
+                "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`; the units of announcer do not set it"
             }
             Failure::NotEcho => "answer is not the echo of the request",
         })
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(text, ["echo reply"]);
         let failures = Failure::examples();
         let text: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
-        let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, and no unit of announcer does that";
+        let denied = "this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`; the units of announcer do not set it";
         assert_eq!(
             text,
             [

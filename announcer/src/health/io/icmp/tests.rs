@@ -18,7 +18,7 @@ async fn probe(vip: &str, lines: &str) -> String {
 /// Whether this host lets the test ping depends on its sysctl; `tests/check_servers.rs` sets it in a network namespace.
 #[tokio::test]
 async fn the_kernel_echoes_or_says_that_it_does_not_permit_it() {
-    let denied = "fail: this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, and no unit of announcer does that";
+    let denied = "fail: this host does not let the group of announcer ping: `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`; the units of announcer do not set it";
     let first = probe("127.0.1.57", "icmp = 56").await;
     assert!(first == "pass: echo reply" || first == denied, "{first}");
     for (vip, lines) in [

@@ -123,10 +123,7 @@ impl ProbeKind for HttpConfig {
         if plain(written) {
             written.certificate = table.without_defaults(certificate::Written::read);
         }
-        if two(written).is_some() {
-            table.own_only("send_proxy", &mut written.proxy.send_proxy);
-        }
-        if !is_repeatable(written) || written.proxy.send_proxy.is_some() {
+        if !is_repeatable(written) {
             table.own_only("reuse", &mut written.reuse);
             written.reuse.get_or_insert_with(|| nowhere(false));
         }
@@ -147,12 +144,6 @@ impl ProbeKind for HttpConfig {
             let help = "write another `method`, such as `\"GET\"`";
             faults.push(Fault::new(place, "the answer to a HEAD has no body", help));
         }
-        if let (Some(two), Some(send_proxy)) = (two(written), &written.proxy.send_proxy) {
-            let message = "with `send_proxy`, the version of HTTP is 1.1";
-            let fault =
-                Fault::new(send_proxy.span(), message, "write `http_version = \"1.1\"`, or leave it out");
-            faults.push(fault.beside(two.span(), "another version"));
-        }
         if let (Some(reuse), Some(method)) = (&written.reuse, &written.method)
             && *reuse.get_ref()
             && !is_repeatable(written)
@@ -160,13 +151,6 @@ impl ProbeKind for HttpConfig {
             let message = format!("`reuse` is not allowed with the method {}", method.get_ref());
             let help = "remove `reuse`, or write the method `GET`, `HEAD` or `OPTIONS`: the server may close a kept connection while a request is on its way, and then the request is sent again";
             faults.push(Fault::new(reuse.span(), message, help).beside(method.span(), "the method"));
-        }
-        if let (Some(reuse), Some(send_proxy)) = (&written.reuse, &written.proxy.send_proxy)
-            && *reuse.get_ref()
-        {
-            let message = "`reuse` is not allowed with `send_proxy`";
-            let help = "remove `reuse`: the header begins a connection, and each probe has its own";
-            faults.push(Fault::new(reuse.span(), message, help).beside(send_proxy.span(), "the header"));
         }
         let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
         let help = "write an `https://` URL; without TLS there is no certificate";
@@ -188,11 +172,6 @@ impl ProbeKind for HttpConfig {
             false => written.write(out),
         }
     }
-}
-
-/// The version of HTTP, if it is 2 alone.
-fn two(written: &Written) -> Option<&Spanned<HttpVersion>> {
-    written.version.as_ref().filter(|version| *version.get_ref() == HttpVersion::Http2)
 }
 
 /// Whether the request may be sent a second time: by its method it only reads.

@@ -296,7 +296,6 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("JSON in the answer to a HEAD", &[("rise = 2", "method = \"HEAD\"\nexpect_json = '/a = 1'")]),
     ("a kept connection for a method that writes", &[("rise = 2", "method = \"POST\"\nreuse = true")]),
-    ("a kept connection with a header", &[("rise = 2", "send_proxy = \"v1\"\nreuse = true")]),
     ("a start period that is endless", &[("rise = 2", "start_period = \"2h\"")]),
     (
         "a client certificate without its key",
@@ -312,7 +311,6 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("a PROXY protocol that is none", &[("rise = 2", "send_proxy = true"), ("med = 100", "")]),
     ("a PROXY protocol of no version", &[("rise = 2", "send_proxy = \"v3\"")]),
-    ("a PROXY protocol with HTTP/2", &[("rise = 2", "send_proxy = \"v2\"\nhttp_version = \"2\"")]),
     (
         "a PROXY protocol without a connection",
         &[

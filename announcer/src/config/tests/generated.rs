@@ -96,8 +96,8 @@ prop_compose! {
                 if long { Digest::Sha256(octets) } else { Digest::Sha1(octets[..20].try_into().unwrap()) }
             }),
             max_body,
-            proxy: ProxyConfig { send_proxy: (version == 1).then_some(ProxyVersion::V2) },
-            reuse: reuse && reads && version != 1,
+            proxy: ProxyConfig { send_proxy: long.then_some(ProxyVersion::V2) },
+            reuse: reuse && reads,
             // Without TLS the certificate has its defaults.
             certificate: if tls { certificate } else {
                 unused_certificate()

@@ -22,7 +22,7 @@ use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess};
 use super::tls::{self, HandshakeProgress, watched};
 use super::trust::{Judge, TrustStore};
-use crate::config::endpoint::{Endpoint, ServerAddress};
+use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::Flaw;
 use crate::config::kind::handshake::{self, Warning};
@@ -89,8 +89,6 @@ struct PreparedRequest {
     judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
-    /// Whether each request is sent over our own connection, because the library cannot begin one with the header of the PROXY protocol.
-    own_connection: bool,
     expectation: Expectation,
 }
 
@@ -113,8 +111,9 @@ impl HttpProbe {
             Some(port) => {
                 let host = http.url.host().map(|host| host.to_owned());
                 let (endpoint, store) = (target.endpoint(port, host), prober.trust());
-                // The library has no unix sockets.
-                if http.reuse || matches!(endpoint.to, ServerAddress::Unix(_)) {
+                // The library has neither unix sockets nor the header of the PROXY protocol.
+                let direct = http.reuse || endpoint.proxy.is_some() || endpoint.to.ip().is_none();
+                if direct {
                     DirectProbe::new(http, &endpoint, timeout, store)
                         .map(|probe| Way::Direct(Box::new(probe)))
                 } else {
@@ -184,12 +183,7 @@ impl PreparedRequest {
             builder = builder.resolve(&name, to);
         }
         let mut request = Request::new(http.method.clone(), url);
-        for Field { name, value, .. } in &http.headers {
-            request.headers_mut().append(name, value.clone());
-        }
-        for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, NAME)] {
-            request.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-        }
+        *request.headers_mut() = fields(http);
         match http.version {
             HttpVersion::Auto | HttpVersion::Http1 if as_asked => {}
             HttpVersion::Auto | HttpVersion::Http1 => drop(request.headers_mut().insert(HOST, host)),
@@ -201,9 +195,6 @@ impl PreparedRequest {
         }
         if let Some(body) = http.body.as_ref().filter(|body| !body.is_empty()) {
             *request.body_mut() = Some(body.as_str().to_owned().into());
-        } else if [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
-            // Servers require it if the method can have a body (RFC 9110 §8.6).
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(PreparedRequest {
             client: builder
@@ -213,7 +204,6 @@ impl PreparedRequest {
             early,
             judge,
             bound: endpoint.from.is_some(),
-            own_connection: endpoint.proxy.is_some(),
             expectation: Expectation::of(http),
         })
     }
@@ -226,10 +216,7 @@ impl PreparedRequest {
     }
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
-        let mut result = match &self.early {
-            Some(early) if self.own_connection => Err(NoAnswer::TooEarly(early)),
-            Some(_) | None => self.ask_by_library().await,
-        };
+        let mut result = self.ask_by_library().await;
         if let Err(NoAnswer::TrustChanged) = result {
             result = self.ask_by_library().await;
         }
@@ -287,7 +274,7 @@ impl PreparedRequest {
 enum NoAnswer<'a> {
     /// For good.
     Failed(ProbeError),
-    /// The server answered before the request was sent, so the second try is needed; or the library was not used at all.
+    /// The server answered before the request was sent, so the second try is needed.
     TooEarly(&'a EarlyProbe),
     /// The handshake failed because of a certificate that is trusted now.
     TrustChanged,
@@ -335,6 +322,23 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
         .http2_initial_stream_window_size(WINDOW)
         .http2_initial_connection_window_size(WINDOW)
         .tls_backend_preconfigured(tls)
+}
+
+/// The fields of the request, without Host.
+fn fields(http: &kind::http::HttpConfig) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for Field { name, value, .. } in &http.headers {
+        fields.append(name, value.clone());
+    }
+    for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, NAME)] {
+        fields.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    let is_empty = http.body.as_ref().is_none_or(|body| body.is_empty());
+    if is_empty && [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
+        // Servers require it if the method can have a body (RFC 9110 §8.6).
+        fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    fields
 }
 
 /// `HOST[:PORT]`, with the port if it differs from that of the scheme.

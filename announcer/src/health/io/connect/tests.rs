@@ -127,6 +127,14 @@ async fn the_header_of_the_proxy_protocol_comes_before_everything_else() {
                 "fail: answer is not HTTP",
             ),
             (
+                "http = \"http://www.example.com:PORT/healthz\"\nreuse = true",
+                false,
+                false,
+                "pass: HTTP 200 over a new connection",
+                "fail: no answer within 300 ms",
+                "fail: answer is not HTTP",
+            ),
+            (
                 "http = \"https://www.example.com:PORT/healthz\"\nverify = \"off\"",
                 false,
                 true,

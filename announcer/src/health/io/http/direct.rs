@@ -28,16 +28,16 @@ use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use reqwest::Body;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use reqwest::header::{HOST, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use url::Position;
 
 use super::early::SendFirstStream;
-use super::{Expectation, MOST_HEADER, NAME, WINDOW, authority, errors};
+use super::{Expectation, MOST_HEADER, WINDOW, authority, errors, fields};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::handshake::{self, Warning};
-use crate::config::kind::http::{Answer, Failure, Field, HttpConfig, HttpVersion, ProbeConnection};
+use crate::config::kind::http::{Answer, Failure, HttpConfig, HttpVersion, ProbeConnection};
 use crate::health::io::connect::connect;
 use crate::health::io::result::{ProbeError, ProbeSuccess};
 use crate::health::io::tls::{Handshake, HandshakeProgress};
@@ -405,18 +405,7 @@ impl RequestTemplate {
         let no_uri = |_| Reason::Other("the URL cannot be requested over HTTP");
         let path = http.url[Position::BeforePath..Position::AfterQuery].parse().map_err(no_uri)?;
         let whole = http.url[..Position::AfterQuery].parse().map_err(no_uri)?;
-        let mut fields = HeaderMap::new();
-        for Field { name, value, .. } in &http.headers {
-            fields.append(name, value.clone());
-        }
-        for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, NAME)] {
-            fields.entry(name).or_insert(HeaderValue::from_static(value));
-        }
-        let body = http.body.as_ref().map_or("", |body| body.as_str());
-        if body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
-            // Servers require it if the method can have a body (RFC 9110 §8.6).
-            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+        let (fields, body) = (fields(http), http.body.as_ref().map_or("", |body| body.as_str()));
         let (host, body) = (authority(&http.url)?, Bytes::copy_from_slice(body.as_bytes()));
         Ok(RequestTemplate { method: http.method.clone(), path, whole, fields, host, body })
     }

@@ -3,7 +3,7 @@
 //! Touches the network. hyper accepts no answer on a connection on which it has not sent a request yet, and reqwest has no setting
 //! for this. So the result depended on whether the answer or the request came first. The request to such a server is therefore
 //! repeated over our own connection, which passes the answer to hyper only after the request was sent. The first connection has
-//! sent nothing. See docs/decisions/0014. With `send_proxy`, each request is sent over our own connection.
+//! sent nothing. See docs/decisions/0014.
 
 use std::io;
 use std::pin::Pin;

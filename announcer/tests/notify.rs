@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use announcer::control::api::Request;
+use announcer::control::api::{Request, Response};
 use daemon::{Daemon, FIXTURE, in_new_netns, run, write_config};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -81,7 +81,8 @@ fn systemd_hears_of_the_start_the_reloads_and_the_stop() {
 fn start_reload_stop(folder: &Path) {
     let mut manager = Manager::new(folder);
     let program = folder.join("environment");
-    fs::write(&program, "#!/bin/sh\nenv >\"$1.new\" && mv \"$1.new\" \"$1\"\n").unwrap();
+    // Both VIPs are checked, at times at once: each run has a file of its own.
+    fs::write(&program, "#!/bin/sh\nenv >\"$1.$$\" && mv \"$1.$$\" \"$1\"\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     // The programs run as `nobody`, and the hook as the daemon.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
@@ -113,12 +114,11 @@ fn start_reload_stop(folder: &Path) {
     }
 
     // A reload, and one that is refused.
-    write_config(folder, &config.replace(", \"192.0.2.81\"", ""));
-    for (config, vips) in
-        [(config.replace(", \"192.0.2.81\"", ""), "STATUS=1 of 1 VIP"), ("x".to_owned(), "")]
-    {
-        write_config(folder, &config);
-        daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap();
+    let one_vip = config.replace(", \"192.0.2.81\"", "");
+    for (config, is_refused, vips) in [(one_vip.as_str(), false, "STATUS=1 of 1 VIP"), ("x", true, "")] {
+        write_config(folder, config);
+        let answer = daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap();
+        assert_eq!(matches!(answer, Response::Error(_)), is_refused, "{answer:?}");
         let reloading = manager.until("RELOADING=1\nMONOTONIC_USEC=");
         assert!(reloading.rsplit('=').next().unwrap().parse::<u64>().unwrap() > 0);
         manager.until("READY=1");

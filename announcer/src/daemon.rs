@@ -76,7 +76,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::io::bfd::{self, BfdChannels};
@@ -89,12 +88,12 @@ use self::io::program_file;
 use self::io::reload::{self, Reloader};
 use self::io::sessions::{self, Continuations, SessionResources, SessionTurns};
 use self::io::signals::Signals;
+use self::io::stop::{Stop, StoppableTask};
 use self::io::supervise::{Supervised, Supervisor};
 pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use self::io::upgrade::Upgrader;
-use self::io::withdraw::withdraw;
-use crate::bfd::io::{LONGEST_STOP, MainTurns};
+use crate::bfd::io::MainTurns;
 use crate::bfd::status::BfdReport;
 use crate::bgp::discovery::LearntRouters;
 use crate::bgp::io::discovery::{self, DiscoveryChannels};
@@ -104,7 +103,7 @@ use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
 use crate::chain::io as chain_io;
 use crate::chain::status::ChainStatus;
-use crate::config::{self, Config, ConfigDigest, LONGEST_LEAVE};
+use crate::config::{self, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket, UpgradeRequest};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
@@ -128,7 +127,6 @@ use crate::page;
 use crate::page::io::PageContext;
 use crate::page::samples::Samples;
 use crate::program::io::{DaemonFiles, Programs};
-use crate::systemd::Notice;
 use crate::systemd::io::Notifier;
 use crate::takeover::io::children;
 use crate::takeover::io::descriptors::Descriptors;
@@ -339,7 +337,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         files: files.clone(),
         state_dir: options.state_dir.clone(),
     };
-    let mut vips_task = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
+    let vips_task = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
     let finding_channels = FindingChannels {
         configs: configs.clone(),
         findings: findings_tx,
@@ -398,7 +396,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         files: files.clone(),
         state_dir: options.state_dir.clone(),
     };
-    let mut chain = OwnedTask::new("chain".into(), move || chain::keep(of_chain.clone()));
+    let chain = OwnedTask::new("chain".into(), move || chain::keep(of_chain.clone()));
     let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdReport::default()));
     let (bfd_reports, bfd_report) = watch::channel(None);
     tokio::spawn(takeover.clone().store_bfd(bfd_report));
@@ -415,7 +413,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         turns: main_turns,
         report: bfd_reports,
     };
-    let mut bfd = OwnedTask::new("BFD".into(), move || bfd::keep(of_bfd.clone()));
+    let bfd = OwnedTask::new("BFD".into(), move || bfd::keep(of_bfd.clone()));
     let shared = SessionResources {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
@@ -431,7 +429,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         continuations: Continuations(Arc::new(move |peer| takeover.continuation(peer))),
     };
     let (session_turns_tx, session_turns) = watch::channel(SessionTurns::new());
-    let mut sessions = OwnedTask::new("sessions".into(), move || {
+    let sessions = OwnedTask::new("sessions".into(), move || {
         sessions::keep(shared.clone(), peers_tx.clone(), session_turns_tx.clone())
     });
     let follows = (configs.clone(), network, peers.clone());
@@ -594,35 +592,21 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
-    info!(signal = name, "stop was requested, withdrawing");
-    notifier.send(&Notice::Stopping);
-    descriptors.forget_all(); // a stop is a stop: the next process takes nothing over, also if this one does not come to the end
-    notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
-    let silent = chain_status.borrow().silent_connections();
-    chain_stop.send_replace(ChainStop::Leaving);
-    let (config, peers_now) = (configs.borrow().clone(), peers.borrow().clone());
-    tokio::select! {
-        () = withdraw(&asks, &peers_now, &config, silent) => {}
-        () = signals.second() => warn!("second signal, not waiting for the routers"),
-        () = supervisor.feed_while_stopping() => {} // never happens
-    }
-    stop.send_replace(Some(format!("announcer was stopped by {name}")));
-    sessions.ended().await;
-    chain_stop.send_replace(ChainStop::Leave);
-    let _ = timeout(LONGEST_LEAVE * 2, chain.ended()).await;
-    // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
-    bfd_stop.send_replace(true);
-    let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;
-    // `dsr-setup watch` learns that this is a stop and no crash.
-    keeper_stop.send_replace(true);
-    let _ = timeout(vip::io::LONGEST_STOP, vips_task.ended()).await;
-    // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
-    let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
-    // And for the starter it is no crash.
-    let _ = files.run(&options.state_dir.join(UNFINISHED), files::remove).await;
-    descriptors.forget_all();
-    descriptors.send_again();
-    info!("announcer ended");
+    let stop = Stop {
+        asks,
+        configs,
+        peers,
+        chain_status,
+        sessions: StoppableTask { task: sessions, stop },
+        chain: StoppableTask { task: chain, stop: chain_stop },
+        bfd: StoppableTask { task: bfd, stop: bfd_stop },
+        vips: StoppableTask { task: vips_task, stop: keeper_stop },
+        files,
+        state_dir: options.state_dir,
+        descriptors,
+        notifier,
+    };
+    stop.run(name, &mut signals, &mut supervisor).await;
     Ok(())
 }
 

@@ -45,7 +45,6 @@ pub(in crate::daemon) struct Supervisor {
     supervised: Supervised,
     ticks: Interval,
     /// The last text of `STATUS=` that systemd has received.
-    /// The text of the last STATUS= that systemd has got.
     sent: String,
     feeding: Feeding,
 }

@@ -167,22 +167,25 @@ fn apache(folder: &Path) {
     });
 }
 
-/// The checks of the PROXY protocol: where, its key, and what the server sees. Only the last one fails: it sends no header.
-const PROXIED: [(&str, &str, &str); 6] = [
-    ("127.0.0.1", "send_proxy = \"v1\"", "^127.0.0.1 "),
-    ("127.0.0.1", "send_proxy = \"v2\"", "^127.0.0.1 "),
-    ("[::1]", "send_proxy = \"v1\"", "^::1 "),
-    ("[::1]", "send_proxy = \"v2\"", "^::1 "),
-    ("127.0.0.1", "send_proxy = \"v2\"\nmethod = \"POST\"\nbody = \"x\"", "^127.0.0.1 "),
-    ("127.0.0.1", "", "^127.0.0.1 "),
+/// The checks of the PROXY protocol: where (8082 has HTTP/2 alone), its keys, and what the server sees. Only the last one fails: it
+/// sends no header.
+const PROXIED: [(&str, &str, &str); 8] = [
+    ("127.0.0.1:8081", "send_proxy = \"v1\"", "^127.0.0.1 "),
+    ("127.0.0.1:8081", "send_proxy = \"v2\"", "^127.0.0.1 "),
+    ("[::1]:8081", "send_proxy = \"v1\"", "^::1 "),
+    ("[::1]:8081", "send_proxy = \"v2\"", "^::1 "),
+    ("127.0.0.1:8081", "send_proxy = \"v2\"\nmethod = \"POST\"\nbody = \"x\"", "^127.0.0.1 "),
+    ("127.0.0.1:8081", "send_proxy = \"v2\"\nreuse = true", "^127.0.0.1 "),
+    ("127.0.0.1:8082", "send_proxy = \"v2\"\nhttp_version = \"2\"", "^127.0.0.1 "),
+    ("127.0.0.1:8081", "", "^127.0.0.1 "),
 ];
 
-/// Checks a server that needs the header of the PROXY protocol at port 8081, and answers with the address of the client.
+/// Checks a server that needs the header of the PROXY protocol at the ports 8081 and 8082, and answers with the address of the client.
 fn proxied(folder: &Path, server: &str, _running: &WebServer) {
-    let http = (1..).zip(PROXIED).map(|(number, (host, key, want))| {
+    let http = (1..).zip(PROXIED).map(|(number, (target, keys, want))| {
         format!(
-            "[[service.check]]\nname = \"http-{number}\"\nhttp = \"http://www.example.com/\"\ntarget = \"{host}:8081\"\n\
-             expect_body = \"{want}\"\n{key}\n"
+            "[[service.check]]\nname = \"http-{number}\"\nhttp = \"http://www.example.com/\"\ntarget = \"{target}\"\n\
+             expect_body = \"{want}\"\n{keys}\n"
         )
     });
     let tcp = "[[service.check]]\nname = \"tcp\"\ntcp = 8081\ntarget = \"[::1]\"\nsend = \"GET / HTTP/1.0\\r\\n\\r\\n\"\n\
@@ -194,11 +197,11 @@ fn proxied(folder: &Path, server: &str, _running: &WebServer) {
         command(folder, &["check", "www", "--config"]).arg(folder.join("announcer.toml")).output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    for check in ["http-1", "http-2", "http-3", "http-4", "http-5"] {
-        assert!(shown.contains(&format!("  {check}  HTTP 200 after ")), "{server}: {shown}{said}");
+    for number in 1..PROXIED.len() {
+        assert!(shown.contains(&format!("  http-{number}  HTTP 200 ")), "{server}: {shown}{said}");
     }
     assert!(shown.contains("  tcp  answered as expected after "), "{server}: {shown}{said}");
-    assert!(!shown.contains("  http-6  HTTP 200"), "{server}: {shown}");
+    assert!(!shown.contains(&format!("  http-{}  HTTP 200", PROXIED.len())), "{server}: {shown}");
     assert!(said.contains("1 probe did not pass"), "{server}: {shown}{said}");
 }
 
@@ -211,6 +214,7 @@ fn nginx_takes_the_header_of_the_proxy_protocol() {
             "daemon off;\nmaster_process off;\nuser root;\npid {dir}/pid;\nerror_log stderr crit;\nevents {{}}\n\
              http {{\n  access_log off;\n  server {{\n    listen 8080;\n    listen [::]:8080;\n    \
              listen 127.0.0.1:8081 proxy_protocol;\n    listen [::1]:8081 proxy_protocol;\n    \
+             listen 127.0.0.1:8082 proxy_protocol http2;\n    \
              location = / {{ return 200 \"$proxy_protocol_addr $proxy_protocol_port\\n\"; }}\n  }}\n}}\n"
         );
         proxied(folder, "nginx", &start_with(folder, &program, &["-c"], &text));
@@ -223,7 +227,7 @@ fn haproxy_takes_the_header_of_the_proxy_protocol() {
         let Some(program) = installed("haproxy") else { return };
         let text = "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n\
              frontend www\n  bind 0.0.0.0:8080\n  bind [::]:8080 v6only\n  bind 127.0.0.1:8081 accept-proxy\n  \
-             bind [::1]:8081 accept-proxy\n  \
+             bind [::1]:8081 accept-proxy\n  bind 127.0.0.1:8082 accept-proxy proto h2\n  \
              http-request return status 200 content-type text/plain lf-string \"%[src] %[src_port]\\n\"\n";
         proxied(folder, "HAProxy", &start_with(folder, &program, &["-db", "-f"], text));
     });

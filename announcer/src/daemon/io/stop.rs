@@ -112,12 +112,7 @@ impl Stop {
 
 /// Withdraws everything, and waits until the routers have followed. With `[drain]`, every VIP is first the last choice for
 /// `prepare`, and afterwards connections may go on until `deadline`.
-async fn withdraw(
-    asks: &mpsc::Sender<Ask>,
-    peers: &Peers,
-    config: &Config,
-    silent: SilentConnections,
-) {
+async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config, silent: SilentConnections) {
     let announcing = peers.announcing();
     let prepare = config.drain.as_ref().map_or(Duration::ZERO, |drain| drain.prepare);
     if announcing && !prepare.is_zero() && asks.send(Ask::Leave).await.is_ok() {

@@ -117,12 +117,14 @@ fn both_forward(own: &Own, observed: &MemberObservation, family: Family) -> bool
 
 /// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
 /// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
-/// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us.
+/// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us. One that
+/// has left before it said that its rules are installed was in nobody's ring.
 fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> bool {
     let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
     let done = |family| {
         if observed.lingers {
-            !both_forward(own, observed, family) || in_theirs(family)
+            let had_rules = observed.said.is_some_and(|said| said.facts.rules.has(family));
+            !had_rules || !both_forward(own, observed, family) || in_theirs(family)
         } else {
             !shared(own, observed, family) || in_theirs(family) && in_our_ring.has(family)
         }

@@ -237,6 +237,12 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
         last.said.as_mut().unwrap().about_us.in_ring = Families::NONE;
     };
     assert_eq!(waits("O+L", lacks_us), last, "it has just left, and passes us over");
+    let never_joined = |last: &mut MemberObservation| {
+        last.lingers = true;
+        let said = last.said.as_mut().unwrap();
+        (said.facts.rules, said.about_us.in_ring) = (Families::NONE, Families::NONE);
+    };
+    assert_eq!(waits("O+L", never_joined), nobody, "it has just left, and was in nobody's ring");
     for without in ["O+o", "O+a", "O+L"] {
         assert_eq!(
             waits(without, |last| last.said.as_mut().unwrap().about_us.in_ring = Families::NONE),

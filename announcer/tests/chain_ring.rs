@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use announcer::chain::ring::Leaving;
 use host::{Effect, Host, HostSet, World, address, index};
 use network::Network;
-use oracle::{Checks, LEAST_OFF, Oracle};
+use oracle::{Checks, Oracle, least_off};
 use seeds::RunCounts;
 
 /// The number of seeds in a normal run of the tests.
@@ -271,9 +271,9 @@ impl Simulation {
                     self.sum.crashes += 1;
                     self.oracle.crashed(host, &self.hosts, self.now);
                 }
+                self.off_until[host] = self.now + least_off(&self.hosts[host], self.now);
                 self.hosts[host] = Host::new(host, self.hosts[host].list.clone());
                 self.powered[host] = false;
-                self.off_until[host] = self.now + LEAST_OFF;
             }
             2 | 3 if lives && self.hosts[host].rules.is_some() => {
                 self.kill_daemon(host);

@@ -13,9 +13,8 @@ use crate::packet::{End, walk};
 
 /// How long a host whose daemon is dead stays in the rings.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a host that has lost power is off at least. It boots longer than the others need to find it dead; one that were back sooner
-/// would be in their rings without having rules.
-pub const LEAST_OFF: Duration = Duration::from_secs(1);
+/// How long a host that has lost power is off at least, if its daemon lived: [`least_off`].
+const LEAST_OFF: Duration = Duration::from_secs(1);
 /// How long a daemon that begins may keep the rules of the former one: it replaces them when it has heard every member, or has waited 8
 /// intervals for it. The ninth is for the turn after that.
 const KEEPS_RULES: u32 = 9;
@@ -35,6 +34,19 @@ const MOST_PAIRS: usize = 81;
 /// question may be; and an older ring may just be being installed.
 fn repair() -> Duration {
     INTERVAL * 3 + LONGEST_DELAY * 3 + LONGEST_INSTALL * 2
+}
+
+/// How much longer than other hosts a host is not found dead that loses power now: one whose daemon is dead for long is asked once a second,
+/// to save questions.
+fn asked_late(host: &Host, now: Instant) -> Duration {
+    let early = host.down.is_none_or(|down| now < down + INTERVAL * EARLY);
+    if early { Duration::ZERO } else { Duration::from_secs(1) }
+}
+
+/// How long a host that loses power now is off at least. It boots longer than the others need to find it dead; one that were back sooner
+/// would be in their rings without having rules.
+pub fn least_off(host: &Host, now: Instant) -> Duration {
+    LEAST_OFF + asked_late(host, now)
 }
 
 /// Counters of what was checked.
@@ -104,10 +116,7 @@ impl Oracle {
         // A daemon that has just begun keeps the former rules, which may forward to the dead host.
         let keeps = hosts.iter().any(|host| begun_within(host, KEEPS_RULES, now));
         let keeps = if keeps { INTERVAL * KEEPS_RULES } else { Duration::ZERO };
-        // A host whose daemon is dead for long is asked once a second, to save questions.
-        let early = hosts[host].down.is_none_or(|down| now < down + INTERVAL * EARLY);
-        let asked = if early { Duration::ZERO } else { Duration::from_secs(1) };
-        self.extend(now + keeps + asked + repair());
+        self.extend(now + keeps + asked_late(&hosts[host], now) + repair());
     }
 
     /// A daemon begins now on a host that has rules; `hosts` are as they were before.

@@ -238,6 +238,28 @@ fn a_session_ends_with_the_lifetime_of_its_router_and_the_next_one_gets_it() {
     });
 }
 
+/// A router that does not answer in ten seconds while another one advertises itself is replaced as the router of the link. It may be there
+/// all the same, so its session goes on, also when the network changes.
+#[test]
+fn a_session_stays_with_its_router_when_another_one_is_learnt() {
+    with("hold_time = \"90s\"\n", |_, link, daemon| {
+        link.heard();
+        link.advertise(1, 1800, 255);
+        until_peer(&daemon, "the session", |peer| is_up(peer, "fe80::1"));
+        std::thread::sleep(Duration::from_secs(4)); // a router that has advertised itself just now is not asked
+        link.advertise(2, 1800, 255);
+        let is_named =
+            |warnings: &[String]| warnings.iter().any(|warning| warning.contains("several routers"));
+        daemon.until_status(PATIENCE, "the warning", |status| is_named(&status.warnings));
+        daemon.until_status(PATIENCE, "the other router is learnt", |status| !is_named(&status.warnings));
+        ip("link add other type veth peer name another");
+        // A session that moves waits for three seconds before.
+        std::thread::sleep(Duration::from_secs(5));
+        let peer = daemon.status().unwrap().peers.remove(0);
+        assert!(is_up(&peer, "fe80::1") && peer.last_end.is_none(), "{peer:?}");
+    });
+}
+
 #[test]
 fn a_link_that_was_down_has_another_router() {
     with("", |_, link, daemon| {

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::config::PeerAddress;
+
 /// The way that the kernel would choose for packets to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
@@ -253,6 +255,26 @@ impl ConnectionPath {
         now.is_some_and(|(peer, path)| {
             peer != self.peer || (!self.pinned && path.interface != self.interface)
         })
+    }
+}
+
+/// The peer's address and the index of its interface, if the query for the way to the peer takes them as they are; `None`: it searches
+/// for them. The search for the default gateway reads all routes, so it must not run for each change in a million routes: the last answer
+/// `located` counts while the default route is the same. A session with a router that was learnt stays with that router while its
+/// advertisement holds, also if the link has another router now; `used` is the path of that session.
+pub fn known_peer(
+    address: PeerAddress,
+    used: Option<&ConnectionPath>,
+    located: Option<(&Network, IpAddr, u32)>,
+    network: &Network,
+) -> Option<(IpAddr, u32)> {
+    match address {
+        PeerAddress::Ip(_) => None,
+        PeerAddress::DefaultGateway => {
+            let (before, address, interface) = located?;
+            network.has_the_default_route_of(before).then_some((address, interface))
+        }
+        PeerAddress::RouterAdvertisement => used.map(|used| (used.peer, used.interface)),
     }
 }
 

@@ -280,6 +280,32 @@ fn a_session_has_moved_when_a_new_one_would_leave_by_another_interface_or_reach_
     assert!(!used().moved(None), "a route that is away for a moment moves nobody");
 }
 
+/// A link can have another router while the advertisement of the session's router holds.
+#[test]
+fn a_learnt_router_is_that_of_the_session_and_a_default_gateway_that_of_the_last_answer() {
+    let now = network(&[(2, LinkState::Up)], &[(2, "10.0.0.1/24")]);
+    let other_routes = Network { routes: 7, ..now.clone() };
+    let other_default_route = Network { default_routes: 1, ..now.clone() };
+    let path = ConnectionPath { peer: ip("fe80::1"), ..used() };
+    let (session, before, changed) = (Some(&path), Some(&other_routes), Some(&other_default_route));
+    let ip_address = PeerAddress::Ip(ip("fe80::1"));
+    let (of_session, of_answer) = (Some((ip("fe80::1"), 2)), Some((ip("fe80::2"), 3)));
+    for (address, session, answer, want) in [
+        (PeerAddress::RouterAdvertisement, session, before, of_session),
+        (PeerAddress::RouterAdvertisement, session, changed, of_session),
+        (PeerAddress::RouterAdvertisement, session, None, of_session),
+        (PeerAddress::RouterAdvertisement, None, before, None),
+        (PeerAddress::DefaultGateway, session, before, of_answer),
+        (PeerAddress::DefaultGateway, None, before, of_answer),
+        (PeerAddress::DefaultGateway, session, changed, None),
+        (PeerAddress::DefaultGateway, session, None, None),
+        (ip_address, session, before, None),
+    ] {
+        let located = answer.map(|before| (before, ip("fe80::2"), 3));
+        assert_eq!(known_peer(address, session, located, &now), want, "{address:?} {session:?} {answer:?}");
+    }
+}
+
 #[test]
 fn a_network_is_read_when_its_links_and_its_addresses_were_read() {
     let lo = [(1, LinkState::Up)];

@@ -11,7 +11,7 @@ use tracing::info;
 use super::{Session, now};
 use crate::bgp::fsm::Event;
 use crate::bgp::io::dial;
-use crate::bgp::path::{Network, PathState};
+use crate::bgp::path::{Network, PathState, known_peer};
 use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::TcpFailure;
 use crate::config::PeerAddress;
@@ -86,14 +86,10 @@ impl Session {
         }
         let peer = Arc::clone(&self.peer);
         let network = Arc::clone(&self.network.borrow());
-        // The search for the default gateway reads all routes. It must not run for each change in a million routes.
-        let known =
-            self.path_watch.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
-        let known = known.map(|(_, address, interface)| (*address, *interface));
-        // A session with a router that was learnt stays with it, also if another one advertises itself.
-        let in_use =
-            self.connection.as_ref().map(|connection| (connection.used.peer, connection.used.interface));
-        let known = if peer.address == PeerAddress::RouterAdvertisement { in_use } else { known };
+        let used = self.connection.as_ref().map(|connection| &connection.used);
+        let located = self.path_watch.located.as_ref();
+        let located = located.map(|(before, address, interface)| (&**before, *address, *interface));
+        let known = known_peer(peer.address, used, located, &network);
         let routers = Arc::clone(&self.routers.borrow());
         self.path_watch.network_at_question = network;
         self.path_watch.question = Some(Box::pin(async move { dial::locate(&peer, known, &routers).await }));

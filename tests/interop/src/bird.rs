@@ -45,7 +45,7 @@ impl Router for Bird {
             ),
             false => ("", format!("{ROUTER} "), format!("{FRONTEND} as {frontend_asn}"), ""),
         };
-        let name = if setup.unnumbered { "link" } else { "fe" };
+        let name = if setup.unnumbered { "unnumbered" } else { "fe" };
         let text = format!(
             "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\n{protocol}{head}protocol bgp {name} {{\n  \
              local {local}as {router_asn};\n  neighbor {neighbor};\n  passive on;\n  \

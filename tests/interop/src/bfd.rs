@@ -131,48 +131,76 @@ fn switched_off(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()>
     no_end(bench, router, mark)
 }
 
-/// BFD alone is lost: both ends end the session at once, with this reason.
+/// BFD alone is lost, at announcer first: it ends the session with this reason. A router that noticed it first would end the session with
+/// a reason of its own.
 fn lost(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     up(bench, router, setup)?;
     let (mark, flaps) = (Mark::now(), counts(bench)?.1);
-    drop_packets(bench, "udp dport { 3784, 4784 } drop")?;
+    let cut = Cut::new(bench)?;
+    cut.drop_packets("in", "udp dport { 3784, 4784 }")?;
+    thread::sleep(Duration::from_millis(INTERVAL.into()) * 2);
+    cut.drop_packets("out", "udp dport { 3784, 4784 }")?;
     let cease = bench.seen.wire.wait(mark, PATIENCE, |message| message.kind() == NOTIFICATION);
     let cease = cease.context("no session has ended")?;
     let said = cease.notification().map(|(code, subcode, _)| (code, subcode));
     ensure!(said == Some(BFD_DOWN), "{} sent {said:?}", cease.from);
-    let noticed = until(PATIENCE, || {
+    until(PATIENCE, || {
         let bfd = peer(bench)?["bfd"].clone();
         ensure!(bfd["flaps"].as_u64() > Some(flaps), "{bfd}");
         Ok(())
-    });
-    bench.frontend()?.must(&["nft", "flush", "ruleset"])?;
-    noticed?;
+    })?;
+    cut.end()?;
     up(bench, router, setup)
 }
 
 /// The link is there, and nothing passes it: the routes are gone long before the hold time, at both ends.
 fn silence(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     up(bench, router, setup)?;
-    drop_packets(bench, "drop")?;
-    let seen = until(Duration::from_secs(5), || gone(bench, router));
-    let ended = until(PATIENCE, || {
+    let cut = Cut::new(bench)?;
+    cut.drop_packets("in", "")?;
+    cut.drop_packets("out", "")?;
+    until(Duration::from_secs(5), || gone(bench, router))?;
+    until(PATIENCE, || {
         let peer = peer(bench)?;
         ensure!(peer["state"] != "Established", "announcer's session is still up");
         Ok(())
-    });
-    bench.frontend()?.must(&["nft", "flush", "ruleset"])?;
-    seen.and(ended)?;
+    })?;
+    cut.end()?;
     up(bench, router, setup)
 }
 
-fn drop_packets(bench: &Bench, rule: &str) -> Result<()> {
-    let rules = format!(
-        "add table inet cut; add chain inet cut in {{ type filter hook input priority 0; }}; \
-         add chain inet cut out {{ type filter hook output priority 0; }}; \
-         add rule inet cut in iif != lo {rule}; add rule inet cut out oif != lo {rule}"
-    );
-    bench.frontend()?.must(&["nft", &rules])?;
-    Ok(())
+/// Packets that the frontend drops until this ends, also if a case fails before.
+struct Cut<'a>(&'a Bench);
+
+impl Cut<'_> {
+    /// Nothing is dropped yet.
+    fn new(bench: &Bench) -> Result<Cut<'_>> {
+        let chains = ["in", "out"]
+            .map(|one| format!("add chain inet cut {one} {{ type filter hook {one}put priority 0; }}; "));
+        bench.frontend()?.must(&["nft", &format!("add table inet cut; {}", chains.concat())])?;
+        Ok(Cut(bench))
+    }
+
+    /// Drops what matches, in this direction (`in` or `out`).
+    fn drop_packets(&self, direction: &str, which: &str) -> Result<()> {
+        let device = if direction == "in" { "iif" } else { "oif" };
+        let rule = format!("add rule inet cut {direction} {device} != lo {which} drop");
+        self.0.frontend()?.must(&["nft", &rule])?;
+        Ok(())
+    }
+
+    /// Drops nothing any more.
+    fn end(self) -> Result<()> {
+        self.0.frontend()?.must(&["nft", "delete table inet cut"])?;
+        Ok(())
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        // After `end` there is nothing to do, and a case that failed has its own error.
+        let _ = self.0.frontend().map(|node| node.exec(&["nft", "flush", "ruleset"]));
+    }
 }
 
 fn stop(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {

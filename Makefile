@@ -101,7 +101,7 @@ keepers: build
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
 # `announcer import exabgp`: docs/migrate.md. Then it replaces and kills the daemon beside FRR and BIRD, and has unnumbered sessions with
-# them. At last it counts the connections that FRR and BIRD give to frontends with weights.
+# them. At last it counts the connections that FRR and BIRD give to frontends with weights, and those that a change of a weight breaks.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop

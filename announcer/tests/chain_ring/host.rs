@@ -65,6 +65,10 @@ impl HostSet {
         self.0 & other.0 != 0
     }
 
+    pub fn remove(&mut self, host: usize) {
+        self.0 &= !(1 << host);
+    }
+
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..32).filter(move |host| self.has(*host))
     }
@@ -105,6 +109,8 @@ pub struct Host {
     pub returned: bool,
     /// Whom its last daemon had never heard when it removed the rules.
     pub unheard: HostSet,
+    /// Whom its daemon does not know, because they were removed from the list before it began: it does not wait for them.
+    pub forgot: HostSet,
     /// How long its flows live after the withdraw.
     pub flows_end: Option<Instant>,
     /// Since when its daemon is dead.
@@ -172,6 +178,7 @@ impl Host {
             died_leaving: false,
             returned: false,
             unheard: HostSet::default(),
+            forgot: HostSet::default(),
             digest: ListDigest::of_members(&list),
             list,
             removed: false,
@@ -214,6 +221,7 @@ impl Host {
         } else {
             MemberLists::new(&Vec::from_iter(stored), None)
         };
+        self.forgot = HostSet::of(0..32);
         self.daemon = Some(Daemon {
             number,
             began: world.now,
@@ -265,6 +273,7 @@ impl Host {
         daemon.peers.retain(|member| others.contains(&member));
         daemon.believed.update(others.iter().copied(), world.now);
         for member in others {
+            self.forgot.remove(index(member));
             let settings = MemberSettings { own, member, interval: INTERVAL };
             if daemon.peers.get_mut(index(member)).is_none() {
                 let start = HeartbeatStart::new(world.luck.u128(1..)).unwrap();

@@ -286,7 +286,7 @@ impl Oracle {
 
     /// The hosts with a dead daemon whose rules do not fit: a host has lost power or has joined since it died, which nobody can tell its
     /// kernel; or a host that has joined since then has not heard it; or so many are in the rings of others now, although they do not
-    /// announce yet, that its mark ends before a packet has come round.
+    /// announce yet, that its mark ends before a packet has come round. And the hosts that keep one that had forgotten them when it left.
     fn outdated(hosts: &[Host]) -> HostSet {
         let mut set = HostSet::default();
         let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
@@ -310,6 +310,14 @@ impl Oracle {
                 set.insert(orphan.index);
             }
         }
+        // A daemon that has begun keeps a host that has left without waiting for it, because it was removed before that host's daemon began.
+        for host in hosts.iter().filter(|host| host.restarted.is_some()) {
+            let Some(rules) = &host.rules else { continue };
+            let keeps = |other: &Host| rules.ring.has(other.own()).v4 && forgotten(host, other);
+            if hosts.iter().any(keeps) {
+                set.insert(host.index);
+            }
+        }
         set
     }
 
@@ -327,7 +335,10 @@ impl Oracle {
                 ring.entries.iter().filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member));
             // If no heartbeat arrived that said it has left, its kernel keeps it in the ring for 30 s; or it keeps it as one whose rules
             // are not installed, or that does not believe us.
-            let gone = |member: &usize| !self.orderly && hosts[*member].gone;
+            let gone = |member: &usize| {
+                let other = &hosts[*member];
+                other.gone && !self.orderly || forgotten(&hosts[*host], other)
+            };
             let kept = ring.entries.iter().any(|entry| {
                 matches!(entry.v4, None | Some(Absence::NoRules | Absence::NotBelieved))
                     && gone(&index(entry.member))
@@ -346,6 +357,11 @@ impl Oracle {
         hosts[0].changed = true;
         self.check(hosts, network, now, luck);
     }
+}
+
+/// Whether another host has left and did not know this one then.
+fn forgotten(host: &Host, other: &Host) -> bool {
+    other.gone && other.restarted.is_some() && other.forgot.has(host.index)
 }
 
 /// Whether a daemon has begun in the last `intervals` on a host that had rules.

@@ -104,7 +104,7 @@ pub struct Forwarding {
     /// Its address on the segment, of the family.
     pub via: IpAddr,
     /// How many hops a packet of ours may make: the members in the ring, this host too, and those that others may have in their rings:
-    /// members that are about to join, and for a short time those that have just left. [`MAX_MEMBERS`] while lists differ. 2 to
+    /// members that are about to join, and for a short time those that have just left, also if the list has lost them. [`MAX_MEMBERS`] while lists differ. 2 to
     /// [`MAX_MEMBERS`].
     pub length: u8,
 }
@@ -299,7 +299,10 @@ fn forwarding(
     let differs = |other: &MemberObservation| {
         other.state.lives() && other.said.is_some_and(|said| said.facts.members != own.members)
     };
-    let length = if others.values().any(differs) { MAX_MEMBERS } else { ring.len() + elsewhere.count() };
+    let listed = |member: &IpAddr| entries.iter().any(|entry| entry.member == *member);
+    let removed = others.iter().filter(|(member, other)| other.lingers && !listed(member));
+    let elsewhere = elsewhere.count() + removed.count();
+    let length = if others.values().any(differs) { MAX_MEMBERS } else { ring.len() + elsewhere };
     let length = length.min(MAX_MEMBERS);
     Some(Forwarding { next, via, length: u8::try_from(length).ok()? })
 }

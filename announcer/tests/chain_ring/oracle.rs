@@ -310,7 +310,8 @@ impl Oracle {
                 set.insert(orphan.index);
             }
         }
-        // A daemon that has begun keeps a host that has left without waiting for it, because it was removed before that host's daemon began.
+        // A daemon that has begun keeps a host that has left without waiting for it, because it was removed before that host's daemon began,
+        // or because that host had never heard it.
         for host in hosts.iter().filter(|host| host.restarted.is_some()) {
             let Some(rules) = &host.rules else { continue };
             let keeps = |other: &Host| rules.ring.has(other.own()).v4 && forgotten(host, other);
@@ -359,9 +360,10 @@ impl Oracle {
     }
 }
 
-/// Whether another host has left and did not know this one then.
+/// Whether another host has left and did not know this one then, or had never heard it.
 fn forgotten(host: &Host, other: &Host) -> bool {
-    other.gone && other.restarted.is_some() && other.forgot.has(host.index)
+    let forgot = other.restarted.is_some() && other.forgot.has(host.index);
+    other.gone && (forgot || other.unheard.has(host.index))
 }
 
 /// Whether a daemon has begun in the last `intervals` on a host that had rules.

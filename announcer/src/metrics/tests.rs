@@ -1,7 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use expect_test::expect;
@@ -31,6 +29,10 @@ use crate::health::outcome::{Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
 use crate::model::{Family, Recipients};
 use crate::realtime::Scheduling;
+
+mod chain;
+mod names;
+mod reload;
 
 fn config(services: &[(&str, &[&str])]) -> Config {
     let mut text = with_services!("").to_owned();
@@ -486,147 +488,4 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         process_open_fds 12
     "##]]
     .assert_eq(&lines);
-}
-
-/// The rules of promtool (promlint of client_golang), so that they are checked without promtool too.
-#[test]
-fn names_follow_the_conventions() {
-    let text = text(scrape());
-    let mut names = BTreeSet::new();
-    for metric in ALL {
-        let Metric { name, kind, labels, help } = metric;
-        assert!(names.insert(name), "{name} is there twice");
-        let word =
-            |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        assert!(word(name) && (name.starts_with("announcer_") || name.starts_with("process_")), "{name}");
-        assert!(
-            labels.iter().all(|label| word(label) && !label.starts_with("__") && *label != "le"),
-            "{name}"
-        );
-        assert!(!help.is_empty() && !help.contains(['\n', '\\']), "{name}: {help}");
-        assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
-        for suffix in ["_count", "_sum", "_bucket", "_gauge", "_counter", "_histogram"] {
-            assert!(!name.ends_with(suffix), "{name} ends as another type's samples do");
-        }
-        let parts: Vec<&str> = name.split('_').collect();
-        for unit in [
-            "ms",
-            "s",
-            "us",
-            "sec",
-            "millis",
-            "milliseconds",
-            "micros",
-            "minutes",
-            "kb",
-            "kilobytes",
-            "percent",
-        ] {
-            assert!(!parts.contains(&unit), "{name} is in no base unit");
-        }
-        if *kind == MetricKind::Histogram {
-            assert!(name.ends_with("_seconds"), "{name}");
-        }
-        let typed = format!("# TYPE {name} {}\n", kind.word());
-        let expected = usize::from(![START, RESIDENT, VIRTUAL, MAX_FILES].iter().any(|m| m.name == *name));
-        assert_eq!(text.matches(&typed).count(), expected, "{name}");
-    }
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let sample = line.split(['{', ' ']).next().unwrap();
-        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| sample.strip_suffix(suffix));
-        assert!(names.contains(&sample) || names.contains(&family.unwrap_or(sample)), "{line}");
-    }
-}
-
-/// Runs promtool itself, if it is installed.
-#[test]
-fn promtool_finds_nothing() {
-    let Ok(mut promtool) = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-    else {
-        return; // the rules above are checked without it
-    };
-    promtool.stdin.take().unwrap().write_all(text(scrape()).as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-#[test]
-fn without_a_chain_it_has_no_samples() {
-    let none = ChainMetrics { status: Arc::default(), now: Instant::now() };
-    let text = text(Scrape { chain: none, ..scrape() });
-    assert!(!text.lines().any(|line| line.starts_with("announcer_chain_")), "{text}");
-    let alone = ChainStatus { forward: false, installed: false, counters: [None, None], ..chain() };
-    let alone = ChainMetrics { status: Arc::new(alone), now: Instant::now() };
-    let text = self::text(Scrape { chain: alone, ..scrape() });
-    assert!(!text.contains("\nannouncer_chain_rules_installed"), "{text}");
-    assert!(text.contains("\nannouncer_chain_switched_off 0\n"), "{text}");
-}
-
-#[test]
-fn a_label_cannot_break_out_of_its_quotes() {
-    let mut scrape = scrape();
-    scrape.peers[0].downs = [("a\"} 1\nb", 1)].into();
-    assert!(text(scrape).contains(r#"announcer_peer_down_total{peer="r1",reason="a\"} 1\nb"} 1"#));
-}
-
-#[test]
-fn every_standing_is_one_of_the_words() {
-    let all = [
-        Standing::Announced,
-        Standing::LastChoice(LastChoiceReason::Backup),
-        Standing::Drained(Drain::default().into()),
-        Standing::NotAnnounced(NotAnnouncedReason::Stopping),
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
-    ];
-    for standing in &all {
-        match standing {
-            Standing::Announced
-            | Standing::LastChoice(_)
-            | Standing::Drained(_)
-            | Standing::NotAnnounced(_) => {}
-        }
-    }
-    assert_eq!(all.each_ref().map(Standing::word), Standing::WORDS);
-}
-
-#[test]
-fn counts_go_on_over_a_reload_and_what_is_gone_is_forgotten() {
-    let (v4, v6) = ("192.0.2.80", "2001:db8::80");
-    let mut tally = Tally::new(&config(&[("www", &[v4, v6]), ("mail", &["192.0.2.25"])]));
-    tally.probed(&probed("www", v4, 0, passed(1)));
-    tally.probed(&probed("www", v4, 1, passed(4)));
-    tally.probed(&probed("mail", v4, 0, passed(1)));
-    tally.probed(&probed("www", v4, 2, passed(1)));
-    let count = |tally: &Tally, vip: &str, check| {
-        tally.probes.get(&(vip.parse::<IpAddr>().unwrap(), check)).map(|probes| probes.results[0].1)
-    };
-    assert_eq!(count(&tally, v4, 0), Some(1), "a probe of another service's time counts nowhere");
-    tally.reload(&config(&[("mail", &[v6]), ("www", &[v4])]));
-    assert_eq!([count(&tally, v4, 0), count(&tally, v4, 1)], [Some(1), Some(1)]);
-    assert_eq!(count(&tally, v6, 0), Some(0), "it is another service's now");
-    assert_eq!(count(&tally, "192.0.2.25", 0), None);
-    let took =
-        |tally: &Tally, service: &str, check: usize| tally.took[&service.parse().unwrap()][check].1.count();
-    assert_eq!([took(&tally, "www", 0), took(&tally, "www", 1), took(&tally, "mail", 0)], [1, 1, 0]);
-}
-
-#[test]
-fn a_reload_counts_by_what_became_of_it() {
-    let mut reloads = Reloads::new(1.0, ConfigDigest::of(b"abc"));
-    reloads.count(true, 2.0);
-    reloads.count(false, 3.0);
-    assert_eq!(
-        reloads,
-        Reloads {
-            applied: 1,
-            refused: 1,
-            last_applied: false,
-            applied_at: 2.0,
-            config: ConfigDigest::of(b"abc")
-        }
-    );
 }

@@ -9,11 +9,14 @@
 //! The rules outlive the daemon. A file says what is installed, so that the next process says the same from its first heartbeat on.
 
 mod capacity;
+mod exchange;
 mod key;
 mod membership;
 mod paths;
 mod place;
 mod rules;
+mod switch;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,32 +26,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
-use tracing::{error, info, warn};
+use tracing::error;
 
 use self::capacity::CapacityKeeper;
+use self::exchange::{RunningLoop, next_report};
 use self::key::KeyKeeper;
 use self::membership::MembershipKeeper;
-use self::paths::{PathInput, PathKeeper};
+use self::paths::PathKeeper;
 use self::place::{Place, PlaceKeeper};
-use self::rules::{RuleKeeper, RuleWish};
+use self::rules::RuleKeeper;
+use self::turn::Turn;
 use crate::bgp::path::Network;
-use crate::chain::heartbeat::{Facts, Families, Keys, ListDigest, MemberPresence, MemberVipState};
-use crate::chain::io::neighbours::AskedNeighbour;
-use crate::chain::io::{
-    self as heartbeats, ChainRequest, ChainRequests, GuardRequests, HeartbeatContent, HeartbeatLoop,
-    HeartbeatOrder, HeartbeatReport, HeartbeatSettings,
-};
+use crate::chain::heartbeat::{Families, ListDigest, MemberPresence, MemberVipState};
+use crate::chain::io::{ChainRequests, GuardRequests, HeartbeatReport};
 use crate::chain::plan;
-use crate::chain::ring::{
-    Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, settled, start_wait,
-};
-use crate::chain::segment::{ethernet, link_local};
-use crate::chain::status::{ChainStatus, MemberStatus, OffOrder, member_status};
-use crate::config::{ChainConfig, Config, LONGEST_LEAVE};
+use crate::chain::ring::{Leaving, LeavingStep, MemberObservation, Own, Ring, settled};
+use crate::chain::status::{ChainStatus, OffOrder};
+use crate::config::{ChainConfig, Config};
 use crate::director::standing::{NotAnnouncedReason, Standing};
-use crate::files::io::{self as files, Files};
+use crate::files::io::Files;
 use crate::realtime::io::RealtimeThread;
-use crate::takeover::io::exec::without_signals;
 
 /// How often everything is looked at again without an event.
 const TURN: Duration = Duration::from_secs(1);
@@ -58,10 +55,6 @@ const FAST_TURN: Duration = Duration::from_millis(20);
 const RESTART: Duration = Duration::from_secs(1);
 /// How long a start waits for the other members at most before it announces.
 pub(in crate::daemon) const LONGEST_JOIN: Duration = Duration::from_secs(3);
-/// The longest file with that order, in octets.
-const LONGEST_OFF: u64 = 65_536;
-/// The file with the order to forward nothing, in the state directory.
-const OFF: &str = "chain-off";
 
 /// How far the stop of the daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -137,32 +130,6 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
     }
 }
 
-/// The next report; `None`: the loop has ended. Without a loop it waits for ever.
-async fn next_report(running: &mut Option<RunningLoop>) -> Option<HeartbeatReport> {
-    match running {
-        Some(running) => running.heartbeats.reports.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The loop, and what it was told last.
-struct RunningLoop {
-    heartbeats: HeartbeatLoop,
-    settings: ComparedSettings,
-    content: HeartbeatContent,
-}
-
-/// The settings of the loop. The keys are compared by the number of their reading.
-#[derive(PartialEq)]
-struct ComparedSettings {
-    own: IpAddr,
-    others: Vec<IpAddr>,
-    port: u16,
-    interval: Duration,
-    neighbours: BTreeMap<IpAddr, AskedNeighbour>,
-    keys: u64,
-}
-
 struct ChainKeeper {
     running: Option<RunningLoop>,
     report: HeartbeatReport,
@@ -187,8 +154,7 @@ struct ChainKeeper {
 
 impl ChainKeeper {
     async fn start(channels: &ChainChannels) -> ChainKeeper {
-        let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_OFF).await;
-        let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
+        let off = switch::stored(&channels.files, &channels.state_dir).await;
         let rules = RuleKeeper::start(&channels.files, &channels.state_dir).await;
         let joins = rules.is_installed();
         let membership = MembershipKeeper::new(rules.former_list());
@@ -239,43 +205,18 @@ impl ChainKeeper {
         }
         let config = former.as_ref().unwrap_or(config);
         let Some(chain) = &config.chain else {
-            self.dissolve(channels).await;
-            self.membership = MembershipKeeper::default();
-            self.capacity.without_chain();
-            channels.joined.send_replace(true);
-            publish(channels, ChainStatus::default());
+            self.without_chain(channels).await;
             return None;
         };
         self.keys.read(chain, channels).await;
-        let mut problems = Vec::new();
         if !departs {
             self.membership.update(chain, network);
         }
         let place = self.places.place(chain, network, self.membership.own(), self.membership.others(network));
-        let place = match place.await {
-            Ok(place) => place,
-            Err(why) => {
-                problems.push(why);
-                None
-            }
-        };
-        problems.extend(self.keys.problem.clone());
+        let (place, problem) = place.await.map_or_else(|why| (None, Some(why)), |place| (place, None));
+        let mut problems: Vec<String> = problem.into_iter().chain(self.keys.problem.clone()).collect();
         let (Some(place), Some(keys)) = (place, self.keys.keys.clone()) else {
-            if network.is_read() {
-                channels.joined.send_replace(true); // nobody can be waited for
-            }
-            self.capacity.without_heartbeats(problems.first(), &channels.enough_others);
-            let off = self.off.clone();
-            publish(
-                channels,
-                ChainStatus {
-                    configured: true,
-                    forward: chain.forward,
-                    off,
-                    problems,
-                    ..ChainStatus::default()
-                },
-            );
+            self.without_heartbeats(chain, network, problems, channels);
             return None;
         };
         let services = plan::services(config);
@@ -295,255 +236,44 @@ impl ChainKeeper {
         }
         let settled = !observations.is_empty() && settled(&observations);
         let ring = Ring::new(&self.membership.ring(network), &own, &observations);
-        if chain.forward {
-            self.retiring = None;
-        }
-        if chain.forward && settled {
-            let wish = RuleWish {
-                chain,
-                place: &place,
-                services: &services,
-                ring: &ring,
-                observations: &observations,
-                wanted,
-                off: self.off.is_some(),
-                presence,
-            };
-            self.rules.follow(wish, channels).await;
-        } else if chain.forward && !observations.is_empty() {
-            self.rules.remember(&observations, presence, channels).await;
-        } else if !chain.forward {
-            let retiring = self.retiring.get_or_insert_with(|| Leaving::new(now));
-            if retiring.step(0, &observations, chain.heartbeat, now) == LeavingStep::RemoveRules {
-                self.rules.remove(channels).await;
-            }
-        }
-        problems.extend(self.membership.problem(chain, network));
-        problems.extend(self.rules.problems());
-        problems.extend(self.report.bind_error.iter().map(|why| {
-            format!("heartbeats cannot be exchanged at {} port {}: {why}", place.own, chain.port)
-        }));
-        self.joins = self.rules.is_installed()
-            && (self.joins || settled && may_join(&own, &ring, &observations, now, self.join_by));
-        let facts = Facts {
-            interval: chain.heartbeat,
-            rules: if self.joins { self.rules.families() } else { Families::NONE },
-            presence,
-            switched_off: !chain.forward,
-            next_hops: place.next_hops,
-            members,
-            services: ListDigest::of_services(&services),
-        };
-        let about = place.others.iter().map(|member| {
-            let known = observations.get(member).is_some_and(|observed| observed.state.lives());
-            (*member, self.rules.about(*member, known))
-        });
+        let turn = Turn { config, chain, place, services, observations, own, ring, settled, now };
+        self.follow(&turn, channels).await;
+        problems.extend(self.problems(&turn, network));
+        let facts = self.facts(&turn);
         let test_packets = self.rules.test_packet_report();
-        if settled {
-            let input = PathInput {
-                place: &place,
-                services: &services,
-                ring: self.rules.is_installed().then_some(&ring),
-                facts: &facts,
-                members: &self.report,
-                counters: self.rules.test_packets(),
-                counted: &test_packets,
-            };
-            self.paths.turn(&input, now).await;
-        }
-        let vips = channels.vips.borrow().clone();
-        let members = capacity::members(&place.others, &self.report, chain.heartbeat);
-        let step = self.capacity.step(place.own, &members, &vips, config, now);
-        self.capacity.publish(&members, &vips, config, now, &channels.enough_others);
-        let all_heard = observations.values().all(|observed| !observed.awaited);
-        let few =
-            if settled && all_heard { capacity::few(place.own, &members, &vips, config, now) } else { None };
-        let content = HeartbeatContent {
-            facts,
-            test_packets,
-            about: about.collect(),
-            vips: vips.as_ref().clone(),
-            intent: step.intent,
-            answers: step.answers,
-            left: self.membership.left(chain.heartbeat, now),
-        };
-        if let Some(running) = &mut self.running
-            && running.content != content
-        {
-            // If the loop has ended, the next report says so.
-            let _ = running.heartbeats.orders.send(HeartbeatOrder::Content(Box::new(content.clone())));
-            running.content = content;
-        }
-        self.join(&own, &ring, &observations, settled, now, channels);
-        let members = self.report.members.iter().map(|(address, member)| {
-            let vips = member.vips.states().clone();
-            let status = member_status(&member.observation, member.last_heartbeat, vips);
-            (*address, MemberStatus { contact: member.contact, ..status })
-        });
-        publish(
-            channels,
-            ChainStatus {
-                configured: true,
-                forward: chain.forward,
-                own: Some(place.own),
-                off: self.off.clone(),
-                problems,
-                ring,
-                installed: self.rules.is_installed(),
-                members: members.collect(),
-                facts: Some(facts),
-                counters: self.rules.counters(),
-                port: chain.port,
-                paths: self.paths.status(),
-                few,
-                drops: self.report.drops.clone(),
-                send_errors: self.report.send_errors,
-            },
-        );
+        self.try_paths(&turn, &facts, &test_packets).await;
+        let few = self.say(&turn, facts, test_packets, channels);
+        self.join(&turn, channels);
+        publish(channels, self.status(&turn, facts, problems, few));
         if stop == ChainStop::Leave || departs {
-            let leaving = self.leaving.get_or_insert_with(|| Leaving::new(now));
-            if now >= *self.leave_by.get_or_insert(now + LONGEST_LEAVE) {
-                warn!("members still have this host in their rings, not waiting any longer");
-                return self.left(stop, channels).await;
-            }
-            let step = leaving.step(0, &observations, chain.heartbeat, now);
-            if step == LeavingStep::RemoveRules {
-                return self.left(stop, channels).await;
-            }
-            return Some(step);
+            return self.leave(&turn, stop, channels).await;
         }
         None
     }
 
-    /// The others know that this host has left, because of a stop or of a reload.
-    async fn left(&mut self, stop: ChainStop, channels: &ChainChannels) -> Option<LeavingStep> {
-        if stop != ChainStop::Leave {
-            info!("this host has left the chain");
-            self.dissolve(channels).await;
-            (self.leaving, self.leave_by) = (None, None);
-            self.membership = MembershipKeeper::default();
-            self.joins = false;
-            return None;
-        }
-        Some(LeavingStep::RemoveRules)
+    /// The configuration has no chain.
+    async fn without_chain(&mut self, channels: &ChainChannels) {
+        self.dissolve(channels).await;
+        self.membership = MembershipKeeper::default();
+        self.capacity.without_chain();
+        channels.joined.send_replace(true);
+        publish(channels, ChainStatus::default());
     }
 
-    /// Publishes whether sessions may begin.
-    fn join(
-        &self,
-        own: &Own,
-        ring: &Ring,
-        observations: &BTreeMap<IpAddr, MemberObservation>,
-        settled: bool,
-        now: Instant,
+    /// This host has no place on the segment, or no key.
+    fn without_heartbeats(
+        &mut self,
+        chain: &ChainConfig,
+        network: &Network,
+        problems: Vec<String>,
         channels: &ChainChannels,
     ) {
-        if *channels.joined.borrow() {
-            return;
+        if network.is_read() {
+            channels.joined.send_replace(true); // nobody can be waited for
         }
-        let installed = self.rules.is_installed().then_some(ring);
-        match start_wait(own, installed.filter(|_| settled), observations, now, self.join_by) {
-            StartWait::Ready => info!("this host is in the ring of each member that is heard"),
-            StartWait::Late(missing) => {
-                let members = missing.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-                warn!(
-                    members,
-                    own_rules = !missing.own_rules,
-                    "members do not have this host in their rings, not waiting any longer"
-                );
-            }
-            StartWait::Waiting(_) => return,
-        }
-        channels.joined.send_replace(true);
-    }
-
-    /// Starts the loop of the heartbeats, or tells it what has changed.
-    fn exchange(&mut self, chain: &ChainConfig, place: &Place, keys: Keys, channels: &ChainChannels) {
-        let neighbour = |member: &IpAddr| {
-            // The entries of a VXLAN are fixed. What the table says is not asked: during another question the entry is not fixed.
-            let (address, fixed) = match chain.vxlan {
-                Some(_) => (link_local(*member).into(), Some(ethernet(*member))),
-                None => (*member, None),
-            };
-            (*member, AskedNeighbour { interface: place.index, address, fixed })
-        };
-        let neighbours: BTreeMap<IpAddr, AskedNeighbour> = place.others.iter().map(neighbour).collect();
-        let compared = ComparedSettings {
-            own: place.own,
-            others: place.others.clone(),
-            port: chain.port,
-            interval: chain.heartbeat,
-            neighbours: neighbours.clone(),
-            keys: self.keys.number,
-        };
-        if self.running.as_ref().is_some_and(|running| running.settings == compared) {
-            return;
-        }
-        let settings = HeartbeatSettings {
-            own: place.own,
-            members: place.others.clone(),
-            port: chain.port,
-            interval: chain.heartbeat,
-            keys,
-            neighbours,
-        };
-        if let Some(running) = &mut self.running {
-            let _ = running.heartbeats.orders.send(HeartbeatOrder::Settings(Box::new(settings)));
-            running.settings = compared;
-            return;
-        }
-        let content = HeartbeatContent {
-            facts: Facts {
-                interval: chain.heartbeat,
-                rules: self.rules.families(),
-                presence: MemberPresence::Here,
-                switched_off: !chain.forward,
-                next_hops: place.next_hops,
-                members: ListDigest::of_members(&chain.members),
-                services: ListDigest::default(),
-            },
-            test_packets: self.rules.test_packet_report(),
-            about: place.others.iter().map(|member| (*member, self.rules.about(*member, false))).collect(),
-            vips: Vec::new(),
-            intent: None,
-            answers: BTreeMap::new(),
-            left: BTreeSet::new(),
-        };
-        self.report = HeartbeatReport::default();
-        self.join_by = Instant::now() + LONGEST_JOIN;
-        let former = self.rules.former();
-        match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone(), former)) {
-            Ok(heartbeats) => self.running = Some(RunningLoop { heartbeats, settings: compared, content }),
-            Err(error) => error!(%error, "loop of the heartbeats was not started"),
-        }
-    }
-
-    /// Carries out the command of an operator.
-    async fn switch(&mut self, request: ChainRequest, channels: &ChainChannels) {
-        let ChainRequest { off, reply } = request;
-        let stored = match &off {
-            Some(order) => {
-                let text = serde_json::to_string(order).unwrap_or_default();
-                channels
-                    .files
-                    .run(&channels.state_dir, move |folder| files::replace(folder, OFF, &text))
-                    .await
-            }
-            None => {
-                channels.files.run(&channels.state_dir.join(OFF), |path| files::remove(path).map(drop)).await
-            }
-        };
-        if let Err(why) = stored {
-            let _ = reply.send(Err(format!("error: the order cannot be stored: {why}"))); // the client may have ended
-            return;
-        }
-        match &off {
-            Some(order) => warn!(reason = order.reason, by = order.by, "forwarding was switched off"),
-            None => info!("forwarding was switched on"),
-        }
-        self.off = off;
-        let changed = self.rules.switch(self.off.is_some(), channels).await;
-        let _ = reply.send(changed.map_err(|why| format!("error: {why}")));
+        self.capacity.without_heartbeats(problems.first(), &channels.enough_others);
+        let (configured, forward, off) = (true, chain.forward, self.off.clone());
+        publish(channels, ChainStatus { configured, forward, off, problems, ..ChainStatus::default() });
     }
 
     /// Removes everything, because the configuration has no chain.

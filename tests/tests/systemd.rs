@@ -4,18 +4,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+#[path = "systemd/chain.rs"]
+mod chain;
 #[path = "systemd/findings.rs"]
 mod findings;
 #[path = "systemd/kinds.rs"]
 mod kinds;
 mod machine;
+#[path = "systemd/programs.rs"]
+mod programs;
 #[path = "systemd/unnumbered.rs"]
 mod unnumbered;
+#[path = "systemd/upgrade.rs"]
+mod upgrade;
+#[path = "systemd/watchdog.rs"]
+mod watchdog;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-use until::until;
 
 use self::machine::Machine;
 
@@ -50,13 +56,13 @@ fn installed_under_systemd() {
     reload(&machine);
     journal(&machine);
     findings::findings(&machine);
-    programs(&machine);
+    programs::programs(&machine);
     kinds::kinds(&machine);
     crashes(&machine);
-    newer_files(&machine);
-    upgrades(&machine);
-    rolled_back(&machine);
-    chain(&machine);
+    upgrade::newer_files(&machine);
+    upgrade::upgrades(&machine);
+    upgrade::rolled_back(&machine);
+    chain::chain(&machine);
     unnumbered::unnumbered(&machine);
     socket_activation(&machine);
     wrong_configuration(&machine);
@@ -186,81 +192,6 @@ fn journal(machine: &Machine) {
     machine.announced();
 }
 
-/// The script of a check or hook: each line is an attempt with its name. `$1` is the name of the program, and its parent is the
-/// daemon. Two runs may overlap, for two VIPs, so that each writes a file of its own.
-const TRY: &str = r#"#!/bin/sh
-daemon=${2-$PPID}
-may() { if sh -c "$2" sh "$daemon" >/dev/null 2>&1; then echo "$1"; fi; }
-{
-	may 'write a drain' 'echo >/var/lib/announcer/drain/api && rm /var/lib/announcer/drain/api'
-	may 'write the state' 'echo >/var/lib/announcer/new && rm /var/lib/announcer/new'
-	may 'write the last good configuration' 'echo >>/var/lib/announcer/last-good.toml'
-	may 'remove the last good configuration' 'cd /var/lib/announcer && mv last-good.toml x && mv x last-good.toml'
-	may 'write the run directory' 'echo >/run/announcer/new && rm /run/announcer/new'
-	may 'drain by the socket' 'announcer drain www'
-	may 'ask the socket' 'announcer status'
-	may 'reload by the socket' 'announcer reload'
-	may 'read a key' 'grep . /etc/announcer/r1.key'
-	may 'read the daemon' 'head -c 1 /proc/$1/environ'
-	may 'signal the daemon' 'kill -0 $1'
-	may 'remove the socket' 'mv /run/announcer/control.sock /run/announcer/s && mv /run/announcer/s /run/announcer/control.sock'
-	may '+ read /etc and /proc' 'cat /etc/passwd /etc/announcer/announcer.toml /proc/loadavg /proc/self/status'
-	may '+ read the state' 'ls /var/lib/announcer/drain && cat /var/lib/announcer/running'
-	may '+ write /tmp' 'f=$(mktemp) && mkdir $f.d && mv $f $f.d/x && rm -r $f.d'
-	may '+ use the network' 'curl -sf -m 5 -o /dev/null http://192.0.2.80/'
-	may '+ signal its own' 'sleep 9 & kill $!'
-} >/tmp/$1.$$
-mv /tmp/$1.$$ /tmp/$1
-exit 0
-"#;
-
-/// Programs of checks and hooks run as the daemon's user, but cannot act as the daemon.
-fn programs(machine: &Machine) {
-    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
-    machine.must("umask 027 && echo secret >/etc/announcer/r1.key && chgrp announcer /etc/announcer/r1.key");
-    machine.must(&format!("cat >/usr/local/bin/try <<'E'\n{TRY}\nE\nchmod 755 /usr/local/bin/try"));
-    machine.must(
-        "cd /etc/announcer && sed -i 's|^asn = 65000|&\\npassword_file = \"/etc/announcer/r1.key\"|' announcer.toml && \
-         printf '[[service.check]]\\nname = \"try\"\\nexec = [\"/usr/local/bin/try\", \"check\"]\\ninterval = \"1s\"\\n\
-         timeout = \"20s\"\\n[hooks]\\non_change = [\"/usr/local/bin/try\", \"hook\"]\\ntimeout = \"20s\"\\n' >>announcer.toml",
-    );
-    machine.must("systemctl restart announcer");
-    machine.announced();
-    let pid = machine.property("MainPID");
-    let good = "+ read /etc and /proc\n+ read the state\n+ write /tmp\n+ use the network\n+ signal its own";
-    for program in ["check", "hook"] {
-        let seen = format!("/proc/{pid}/root/tmp/{program}");
-        machine.until(program, |machine| machine.run(&format!("test -e {seen}")).0 == 0);
-        assert_eq!(machine.must(&format!("cat {seen}")), good, "{program}");
-    }
-    assert!(!machine.must("announcer status --all").contains("Landlock"));
-    // Checks the test itself: the same commands by the same user work, except that the control socket refuses them.
-    machine.must(&format!("setpriv --reuid=announcer --regid=announcer --clear-groups try hand {pid}"));
-    let all = "write a drain\nwrite the state\nwrite the last good configuration\nremove the last good configuration\n\
-               write the run directory\nread a key\nread the daemon\nsignal the daemon\n\
-               remove the socket\n";
-    let by_hand = machine.must("cat /tmp/hand");
-    println!("by hand, as user announcer: {}", by_hand.replace('\n', ", "));
-    assert!(
-        by_hand.lines().filter(|line| !line.starts_with('+')).all(|line| all.contains(line)),
-        "{by_hand}"
-    );
-    for line in [
-        "write a drain",
-        "write the state",
-        "write the last good configuration",
-        "remove the last good configuration",
-        "read a key",
-        "signal the daemon",
-        "remove the socket",
-    ] {
-        assert!(by_hand.contains(line), "{by_hand}");
-    }
-    machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && rm /etc/announcer/r1.key");
-    machine.must("systemctl restart announcer");
-    machine.announced();
-}
-
 /// Kills the daemon, and waits for the next one.
 fn crash(machine: &Machine) -> Duration {
     let before = machine.property("MainPID");
@@ -279,133 +210,6 @@ fn crashes(machine: &Machine) {
     assert!(times.iter().all(|time| *time < Duration::from_secs(4)), "{times:?}");
     assert_eq!(machine.property("NRestarts"), "5");
     assert_eq!(machine.property("ActiveState"), "active");
-    machine.announced();
-}
-
-fn newer_files(machine: &Machine) {
-    let before = machine.property("MainPID");
-    machine.install();
-    assert_eq!(machine.property("MainPID"), before, "installing restarted the daemon");
-    assert!(
-        machine.must(&format!("readlink /proc/{before}/exe")).ends_with("(deleted)"),
-        "nothing newer was installed"
-    );
-    machine.announced();
-}
-
-/// The file of the program that runs.
-fn runs(machine: &Machine) -> String {
-    machine.run("readlink /proc/$(systemctl show --value -p MainPID announcer)/exe").1
-}
-
-/// In the unit's sandbox: another program in the same process, with the same capabilities, and the way back.
-fn upgrades(machine: &Machine) {
-    let state = |machine: &Machine| {
-        let capabilities =
-            machine.must("grep ^Cap /proc/$(systemctl show --value -p MainPID announcer)/status");
-        (machine.property("MainPID"), machine.property("NRestarts"), capabilities)
-    };
-    let before = state(machine);
-    let said = machine.must("announcer upgrade");
-    assert!(said.contains("is kept in `/usr/local/lib/announcer/previous`"), "{said}");
-    assert_eq!((runs(machine).as_str(), state(machine)), ("/usr/local/bin/announcer", before.clone()));
-    machine.must("announcer upgrade --previous");
-    let previous = "/usr/local/lib/announcer/previous/announcer";
-    assert_eq!((runs(machine).as_str(), state(machine)), (previous, before.clone()));
-    machine.must("announcer upgrade");
-    assert_eq!((runs(machine).as_str(), state(machine)), ("/usr/local/bin/announcer", before));
-    assert_eq!(machine.must("stat -c '%U %a' /usr/local/lib/announcer/previous"), "root 755");
-    machine.announced();
-}
-
-/// What `nft` gets from the daemon, as the wrapper writes it, which stands in its place.
-const NFT: &str = r#"#!/bin/sh
-{ grep ^CapEff /proc/$$/status; tr '\\0' '\\n' </proc/$$/environ | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD=; } >/tmp/nft
-exec /usr/sbin/nft.real "$@"
-"#;
-
-/// The rules of the chain, in the unit's sandbox: `nft` gets CAP_NET_ADMIN and nothing else, and a check gets nothing.
-fn chain(machine: &Machine) {
-    let before = machine.must("nft list ruleset");
-    machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
-    machine.must("ip link add chain0 type veth peer name chain1 && ip addr add 10.7.0.1/24 dev chain0");
-    machine.must("ip link set chain0 up && ip link set chain1 up");
-    machine.must("umask 027 && echo 0123456789abcdef >/etc/announcer/chain.key && chgrp announcer /etc/announcer/chain.key");
-    machine.must(&format!(
-        "mv /usr/sbin/nft /usr/sbin/nft.real && cat >/usr/sbin/nft <<'E'\n{NFT}E\nchmod 755 /usr/sbin/nft"
-    ));
-    machine.must(
-        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"cat /etc/announcer/chain.key >/tmp/key; grep ^CapEff /proc/self/status >/tmp/check\"]\\n\
-         [chain]\\ninterface = \"chain0\"\\nmembers = [\"10.7.0.1\", \"10.7.0.2\"]\\nkey_file = \"/etc/announcer/chain.key\"\\n' \
-         >>/etc/announcer/announcer.toml && announcer reload",
-    );
-    let installed = |machine: &Machine| {
-        machine.run("nft.real list table ip announcer && nft.real list table ip6 announcer").0 == 0
-    };
-    machine.until("rules", installed);
-    let pid = machine.property("MainPID");
-    machine.until("the check", |machine| machine.run(&format!("test -s /proc/{pid}/root/tmp/check")).0 == 0);
-    assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/nft")), "CapEff:\t0000000000001000"); // NET_ADMIN, and no variable
-    assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/check")), "CapEff:\t0000000000000000");
-    assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/key")), "", "a check has read the key");
-    let status = machine.must("announcer status --all");
-    assert!(status.contains("chain: member 10.7.0.2 was not heard"), "{status}");
-
-    // They outlive the process, and the next one knows them.
-    crash(machine);
-    assert!(installed(machine));
-    machine.must("announcer upgrade");
-    assert!(installed(machine));
-    machine.until("known again", |machine| {
-        machine
-            .must("journalctl -u announcer --no-pager")
-            .matches("rules of the former process are in the kernel")
-            .count()
-            >= 2
-    });
-    // A stop removes them, and so does a configuration without the table.
-    machine.must("systemctl stop announcer");
-    assert_eq!(machine.must("nft.real list ruleset"), before);
-    machine.must("systemctl start announcer");
-    machine.until("rules", installed);
-    machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && announcer reload");
-    machine.until("no rules", |machine| machine.must("nft.real list ruleset") == before);
-    machine.must("mv /usr/sbin/nft.real /usr/sbin/nft && ip link del chain0 && rm /etc/announcer/chain.key");
-    machine.announced();
-}
-
-/// Puts a program in the place of the installed one.
-fn put_program(machine: &Machine, text: &str) {
-    machine.must(&format!("printf '{text}' >/usr/local/bin/new && chmod 755 /usr/local/bin/new"));
-    machine.must("mv /usr/local/bin/new /usr/local/bin/announcer");
-}
-
-/// A program that takes over and then ends, and one that cannot be executed at all: the previous one runs.
-fn rolled_back(machine: &Machine) {
-    let previous = "/usr/local/lib/announcer/previous/announcer";
-    let kept = "cp -a /usr/local/bin/announcer /root/works && cp -a /root/works /usr/local/bin/again && \
-                mv /usr/local/bin/again /usr/local/bin/announcer && announcer upgrade";
-    let crashes =
-        "#!/bin/sh\\ncase \" $* \" in *takeover-check*) echo announcer 9 takes over ;; *) exit 1 ;; esac\\n";
-    for (what, program) in [("it ends", crashes), ("it cannot be executed", "\\177ELF")] {
-        machine.must(kept);
-        put_program(machine, program);
-        if program == crashes {
-            machine.must("systemctl kill --kill-who=main --signal=USR2 announcer");
-        } else {
-            machine.must("systemctl kill --kill-who=main --signal=KILL announcer");
-        }
-        machine.until(what, |machine| runs(machine) == previous);
-        machine.until(what, |machine| machine.run(&format!("{previous} status")).1.contains("crashed twice"));
-        // It stays, also after a stop.
-        machine.must("systemctl restart announcer");
-        assert_eq!(runs(machine), previous, "{what}");
-        machine.must(
-            "cp -a /root/works /usr/local/bin/again && mv /usr/local/bin/again /usr/local/bin/announcer",
-        );
-        machine.must("announcer upgrade");
-        assert_eq!(runs(machine), "/usr/local/bin/announcer", "{what}");
-    }
     machine.announced();
 }
 
@@ -496,62 +300,6 @@ fn wrong_configuration(machine: &Machine) {
     }
     machine.must(&format!("mv {config}.good {config}"));
     machine.must("systemctl start announcer");
-    machine.announced();
-}
-
-/// The watchdog of systemd: a host that stands still for 20 s or has no processor time is no reason for a restart, and a daemon that
-/// is blocked for longer than `WatchdogSec=` is. Each takes half a minute, so both have hosts of their own beside the other.
-#[test]
-fn the_watchdog_restarts_a_daemon_that_is_blocked_and_no_other() {
-    std::thread::scope(|threads| {
-        threads.spawn(|| watched(stands_still));
-        watched(is_blocked);
-    });
-}
-
-/// Runs a test on a host whose daemon announces and is watched.
-fn watched(test: fn(&Machine)) {
-    let machine = match Machine::boot() {
-        Ok(machine) => machine,
-        Err(why) => return println!("SKIPPED: no systemd can be booted here: {}", why.trim()),
-    };
-    machine.install();
-    machine.must(&format!("cat >/etc/announcer/announcer.toml <<'E'\n{CONFIG}\nE"));
-    machine.must("systemctl start dsr-setup announcer");
-    machine.announced();
-    assert_eq!(machine.property("WatchdogUSec"), "30s");
-    test(&machine);
-}
-
-fn stands_still(machine: &Machine) {
-    let before = machine.property("MainPID");
-    // Both cores at 100 %, with more processes than cores; and then the daemon stands still.
-    machine.must("for i in 1 2 3 4; do timeout 12 sh -c 'while :; do :; done' >/dev/null 2>&1 & done");
-    sleep(Duration::from_secs(8));
-    machine.must(&format!("kill -STOP {before}"));
-    sleep(Duration::from_secs(20));
-    machine.must(&format!("kill -CONT {before}"));
-    machine.announced();
-    sleep(Duration::from_secs(2)); // a watchdog that was not fed would have barked
-    let seen = ["MainPID", "NRestarts", "ActiveState"].map(|name| machine.property(name));
-    assert_eq!(seen, [before.as_str(), "0", "active"]);
-}
-
-fn is_blocked(machine: &Machine) {
-    let before = machine.property("MainPID");
-    let begun = Instant::now();
-    machine.must(&format!("kill -STOP {before}"));
-    let restarted = until(Duration::from_secs(60), || {
-        let (pid, state) = (machine.property("MainPID"), machine.property("ActiveState"));
-        (pid != "0" && pid != before && state == "active").then_some(()).ok_or(())
-    });
-    let lasted = begun.elapsed();
-    let journal = machine.run("journalctl -u announcer --no-pager -n 40").1;
-    assert!(restarted.is_ok(), "not restarted: {journal}");
-    assert!(journal.contains("Watchdog timeout"), "{journal}");
-    assert!(lasted > Duration::from_secs(25), "{lasted:?}: {journal}");
-    println!("a daemon that was blocked was started again after {lasted:.1?}");
-    assert_eq!(machine.property("NRestarts"), "1");
     machine.announced();
 }
 

@@ -23,9 +23,10 @@ pub struct Way {
     pub hops: u32,
     /// The hosts that have had it.
     pub visited: HostSet,
-    /// Whether a host has had it from one that is not in its list and that it has never known; or, if heartbeats are lost without a bound,
-    /// from one of which nothing has arrived since its daemon began without rules. It does not believe that mark, and begins another one:
-    /// such a packet may only end by its TTL.
+    /// Whether a host has had it from one that is not in its list and that it has never known; or from one of which nothing has arrived
+    /// since its daemon began without rules, because that one's daemon is dead, or because heartbeats are lost without a bound. (A real host
+    /// learns the MAC address by the ARP or ND of its own heartbeats, which is not simulated.) It does not believe that mark, and begins
+    /// another one: such a packet may only end by its TTL.
     pub stranger: bool,
 }
 
@@ -44,7 +45,7 @@ pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usiz
         let Some(forwarding) = &rules.ring.v4 else { return answered };
         let believed = came.filter(|(from, _)| rules.believed.has(*from));
         way.stranger |= came.is_some_and(|(from, _)| {
-            let unheard = !network.bounded && !hosts[at].has_mac(from);
+            let unheard = (!network.bounded || hosts[from].down.is_some()) && !hosts[at].has_mac(from);
             !rules.believed.has(from) && (unheard || !hosts[at].list.contains(&address(from)))
         });
         let mark = match believed {

@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use futures_util::future::try_join_all;
 
 pub use self::failure::Failure;
 use self::order::Order;
 use self::source::VipSource;
 use self::tunnel::TunnelOptions;
 use crate::STATE_DIR;
-use crate::config;
+use crate::config::{self, VipsByVrf};
+use crate::io::device::DeviceError;
 use crate::io::lock::{self, Role};
 use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
@@ -41,7 +43,8 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DIR", default_value = STATE_DIR)]
     state_dir: PathBuf,
 
-    /// The interface that has the VIPs: lo, a dummy interface, or a VRF, which exists already. The daemon uses lo
+    /// The interface that has the VIPs: lo, a dummy interface, or a VRF, which exists already. The daemon uses lo. A service with `vrf` in
+    /// the configuration has its VIPs on the device of its VRF, whatever is written here
     #[arg(long, global = true, value_name = "NAME", default_value = "lo")]
     device: String,
 }
@@ -188,41 +191,49 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let host = host.on(&cli.device).await?;
     match command {
         Command::Plan(compare) => {
-            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some(reports) = compare.reports(&host).await? else { return Ok(ExitCode::SUCCESS) };
             if !compare.json {
-                report.plan().iter().for_each(output::line);
-                warn(&report);
+                reports.iter().flat_map(Report::plan).for_each(output::line);
+                reports.iter().for_each(warn);
             }
-            Ok(code(&report))
+            Ok(code(&reports))
         }
         Command::Check(compare) => {
-            let Some(report) = compare.report(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some(reports) = compare.reports(&host).await? else { return Ok(ExitCode::SUCCESS) };
             if !compare.json {
-                report.check().iter().for_each(output::line);
-                report.all_warnings().for_each(|warning| output::note(format_args!("warning: {warning}")));
+                reports.iter().flat_map(Report::check).for_each(output::line);
+                let warnings = reports.iter().flat_map(Report::all_warnings);
+                warnings.for_each(|warning| output::note(format_args!("warning: {warning}")));
             }
-            Ok(code(&report))
+            Ok(code(&reports))
         }
         Command::Apply(apply) => {
-            let Some((vips, forwarding)) = apply.source.read()? else { return Ok(ExitCode::SUCCESS) };
-            let observed = observe(&host).await?;
-            let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
-            let tunnels = apply.tunnels.report(&host, &vips, &steps).await?;
-            let report = Report::new(&observed, &vips, steps, tunnels);
-            warn(&report);
-            if !apply.force && report.steps.iter().any(|step| matches!(step, Step::RemoveElsewhere { .. })) {
-                refuse_if_held(&report.steps, &apply.socket).await?;
+            let Some((by_vrf, forwarding)) = apply.source.read()? else { return Ok(ExitCode::SUCCESS) };
+            let devices = devices(&host, by_vrf).await?;
+            let mut is_refused = devices.is_one_missing;
+            for (host, vips) in devices.all {
+                is_refused |= apply.carry_out(&host, vips, forwarding).await?;
             }
-            tunnel::carry_out(&host, &report.tunnels.before).await?;
-            let is_refused = report.all_refused().next().is_some();
-            carry_out(&host, report.steps, &report.device).await?;
-            tunnel::carry_out(&host, &report.tunnels.after).await?;
             Ok(ExitCode::from(u8::from(is_refused)))
         }
         Command::Watch(Watch { source, tunnels }) => {
-            let wanted = source.read()?.unwrap_or((BTreeSet::new(), Forwarding::No));
+            // Without a VIP, the settings are kept.
+            let none = || ([(None, BTreeSet::new())].into(), Forwarding::No);
+            let (by_vrf, forwarding) = source.read()?.unwrap_or_else(none);
             host::permitted().map_err(Failure::NotPermitted)?;
-            watch::keep(host, wanted, tunnels.kinds(), || source.read()).await.map_err(Failure::Watch)?;
+            let mut tunnels = tunnels.kinds();
+            let mut all = devices(&host, by_vrf).await?.all;
+            if all.is_empty() {
+                all.push((host.clone(), BTreeSet::new()));
+            }
+            let keep = all.into_iter().map(|(of_device, vips)| {
+                let name = &of_device.vips().device().name;
+                let vrf = (name != &host.vips().device().name).then(|| name.clone());
+                let source = &source;
+                let read = move || source.read_one(&vrf);
+                watch::keep(of_device, (vips, forwarding), std::mem::take(&mut tunnels), read)
+            });
+            try_join_all(keep).await.map_err(Failure::Watch)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
@@ -233,22 +244,84 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// 1 if something is not as it should be.
-fn code(report: &Report) -> ExitCode {
-    ExitCode::from(u8::from(!report.is_good()))
+fn code(reports: &[Report]) -> ExitCode {
+    ExitCode::from(u8::from(!reports.iter().all(Report::is_good)))
 }
 
-impl Compare {
-    /// Compares the host with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
-    async fn report(&self, host: &Host) -> Result<Option<Report>, Failure> {
-        let Some((vips, forwarding)) = self.source.read()? else { return Ok(None) };
+/// The devices of the VIPs, each with its VIPs. Only the first has the tunnels.
+struct Devices {
+    all: Vec<(Host, BTreeSet<IpAddr>)>,
+    /// Whether a VRF does not exist.
+    is_one_missing: bool,
+}
+
+/// The device of `host` for the VIPs in no VRF, and the devices of the VRFs. A VRF that does not exist has a warning: it may be made
+/// later, and the others do not wait for it.
+async fn devices(host: &Host, by_vrf: VipsByVrf) -> Result<Devices, Failure> {
+    let mut devices = Devices { all: Vec::new(), is_one_missing: false };
+    for (vrf, vips) in by_vrf {
+        match vrf {
+            None => devices.all.push((host.clone(), vips)),
+            Some(vrf) => match host.clone().on(&vrf).await {
+                Ok(of_vrf) => devices.all.push((of_vrf, vips)),
+                Err(DeviceError::Missing(vrf)) => {
+                    devices.is_one_missing = true;
+                    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+                    output::note(format_args!(
+                        "warning: the VRF {vrf} does not exist, so {} cannot be put there; `ip link add {vrf} type vrf table NUMBER` makes it",
+                        vips.join(", ")
+                    ));
+                }
+                Err(error @ (DeviceError::Kind(_) | DeviceError::Netlink(_))) => return Err(error.into()),
+            },
+        }
+    }
+    Ok(devices)
+}
+
+impl Apply {
+    /// Puts the VIPs on the device of `host`; whether something was refused.
+    async fn carry_out(
+        &self,
+        host: &Host,
+        vips: BTreeSet<IpAddr>,
+        forwarding: Forwarding,
+    ) -> Result<bool, Failure> {
         let observed = observe(host).await?;
         let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
         let tunnels = self.tunnels.report(host, &vips, &steps).await?;
         let report = Report::new(&observed, &vips, steps, tunnels);
-        if self.json {
-            output::line(report.json().map_err(Failure::Json)?);
+        warn(&report);
+        if !self.force && report.steps.iter().any(|step| matches!(step, Step::RemoveElsewhere { .. })) {
+            refuse_if_held(&report.steps, &self.socket).await?;
         }
-        Ok(Some(report))
+        tunnel::carry_out(host, &report.tunnels.before).await?;
+        let is_refused = report.all_refused().next().is_some();
+        carry_out(host, report.steps, &report.device).await?;
+        tunnel::carry_out(host, &report.tunnels.after).await?;
+        Ok(is_refused)
+    }
+}
+
+impl Compare {
+    /// Compares each device of the VIPs with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
+    async fn reports(&self, host: &Host) -> Result<Option<Vec<Report>>, Failure> {
+        let Some((by_vrf, forwarding)) = self.source.read()? else { return Ok(None) };
+        let mut reports: Vec<Report> = Vec::new();
+        for (host, vips) in devices(host, by_vrf).await?.all {
+            let observed = observe(&host).await?;
+            let mut steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
+            let tunnels = self.tunnels.report(&host, &vips, &steps).await?;
+            // The settings of the host are set once.
+            steps.retain(|step| {
+                !matches!(step, Step::Set { .. }) || !reports.iter().any(|report| report.steps.contains(step))
+            });
+            reports.push(Report::new(&observed, &vips, steps, tunnels));
+        }
+        if self.json {
+            output::line(Report::json(&reports).map_err(Failure::Json)?);
+        }
+        Ok(Some(reports))
     }
 }
 

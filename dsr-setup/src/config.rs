@@ -1,8 +1,8 @@
 //! The VIPs in announcer's configuration or on the command line, the directors, and whether its chain forwards packets.
 //!
-//! Pure. Only `[[service]] vips`, `[dsr] directors` and `[chain] forward` are read; `announcer validate` checks the rest of the file.
+//! Pure. Only `[[service]] vips` and `vrf`, `[dsr] directors` and `[chain] forward` are read; `announcer validate` checks the rest of the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -67,6 +67,45 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigError> {
 pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<IpAddr>, ConfigError> {
     let file: File = parse(name, text)?;
     addresses(name, text, variables, file.service.into_iter().flat_map(|service| service.vips), vip_or_range)
+}
+
+/// The VIPs of the configuration, by the VRF of their service; `None`: those of services in no VRF. The device of a VRF has its VIPs, and
+/// has the name of the VRF.
+pub type VipsByVrf = BTreeMap<Option<String>, BTreeSet<IpAddr>>;
+
+/// The same as [`vips`], by the VRF of their service (`[[service]] vrf`).
+///
+/// # Errors
+/// All mistakes at once, each with its line and column.
+pub fn vips_by_vrf(name: &str, text: &str, variables: &Variables) -> Result<VipsByVrf, ConfigError> {
+    let file: File = parse(name, text)?;
+    let (mut by_vrf, mut errors) = (VipsByVrf::new(), Vec::new());
+    for Service { vips, vrf } in file.service {
+        match (addresses(name, text, variables, vips, vip_or_range), vrf_of(name, text, variables, vrf)) {
+            (Ok(vips), Ok(vrf)) => by_vrf.entry(vrf).or_default().extend(vips),
+            (vips, vrf) => {
+                let of_vips = vips.err().map(|ConfigError(lines)| lines);
+                errors.extend(of_vips.into_iter().chain(vrf.err().map(|ConfigError(lines)| lines)).flatten());
+            }
+        }
+    }
+    if errors.is_empty() { Ok(by_vrf) } else { Err(ConfigError(errors)) }
+}
+
+/// The name of a VRF, after its variables were replaced.
+fn vrf_of(
+    name: &str,
+    text: &str,
+    variables: &Variables,
+    written: Option<Spanned<String>>,
+) -> Result<Option<String>, ConfigError> {
+    let Some(written) = written else { return Ok(None) };
+    let place = || at(name, text, Some(written.span()));
+    match expand(written.get_ref(), variables) {
+        Ok(Some(expansion)) => Ok(Some(expansion.text)),
+        Ok(None) => Ok(Some(written.get_ref().clone())),
+        Err(error) => Err(ConfigError(vec![format!("{}: {}; {}", place(), error.message, error.help)])),
+    }
 }
 
 /// The directors (`[dsr] directors`) in `text`, which is a file of announcer's configuration; messages call it `name`.
@@ -170,6 +209,7 @@ struct File {
 struct Service {
     #[serde(default)]
     vips: Vec<Spanned<String>>,
+    vrf: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +244,26 @@ mod tests {
                     [[service]]\nvips = [\"192.0.2.81\"]\n[[service]]\n";
         let want = ["192.0.2.80", "192.0.2.81", "2001:db8::80"].map(|text| text.parse().unwrap());
         assert_eq!(vips("a.toml", text, &Variables::new()).unwrap(), want.into());
+    }
+
+    #[test]
+    fn the_vips_of_a_vrf_are_apart() {
+        let variables = Variables::from([("V".to_owned(), Variable::Environment("red".to_owned()))]);
+        let text = "[[service]]\nvips = [\"192.0.2.80\"]\n[[service]]\nvrf = \"edge\"\nvips = [\"192.0.2.81\"]\n\
+                    [[service]]\nvips = [\"2001:db8::81\"]\nvrf = \"edge\"\n[[service]]\nvrf = \"${V}\"\nvips = [\"192.0.2.82\"]\n";
+        let found = vips_by_vrf("a.toml", text, &variables).unwrap();
+        let of = |vrf: Option<&str>| {
+            found[&vrf.map(str::to_owned)].iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(found.len(), 3);
+        assert_eq!(of(None), ["192.0.2.80"]);
+        assert_eq!(of(Some("edge")), ["192.0.2.81", "2001:db8::81"]);
+        assert_eq!(of(Some("red")), ["192.0.2.82"]);
+        let wrong =
+            "[[service]]\nvrf = \"${NONE}\"\nvips = [\"192.0.2.80/32\"]\n[[service]]\nvips = [\"::1\"]\n";
+        let error = vips_by_vrf("a.toml", wrong, &Variables::new()).unwrap_err().to_string();
+        let places = ["a.toml:3:9: `192.0.2.80/32`", "a.toml:2:7: `NONE` is not set", "a.toml:5:9: `::1`"];
+        assert!(places.iter().all(|place| error.contains(place)) && error.lines().count() == 3, "{error}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::plan::{ChainRules, Change, HostState, Interface, MarkSupport, Step, S
 use crate::record::Record;
 use crate::tunnel::{MssRules, TunnelState, TunnelStep};
 use chain::NftError;
-use device::{Device, DeviceError};
+use device::DeviceError;
 use store::{Store, StoreError};
 use tunnel::TunnelError;
 use vips::{AddResult, Vips};
@@ -101,8 +101,7 @@ impl Host {
     /// # Errors
     /// See [`DeviceError`].
     pub async fn on(self, device: &str) -> Result<Host, DeviceError> {
-        let device = Device::find(self.vips.handle(), device).await?;
-        Ok(Host { vips: self.vips.on(device), store: self.store })
+        Ok(Host { vips: self.vips.on_device(device).await?, store: self.store })
     }
 
     /// The VIPs of this host.

@@ -45,7 +45,7 @@ pub mod warning;
 pub mod watch;
 
 pub use io::Error;
-pub use io::events::{Events, VipEvent, watch};
+pub use io::events::{Events, VipEvent, watch, watch_device};
 pub use io::store::Store;
 pub use io::sysctl::read_all as read_sysctls;
 pub use io::vips::{AddResult, RemoveResult, Vips, connect};

@@ -96,21 +96,24 @@ impl Report {
         drifts.chain(self.refused.iter().map(Warning::to_string)).chain(self.tunnels.check()).collect()
     }
 
-    /// The JSON of both.
+    /// The JSON of both, about all devices of the VIPs: `device` is the first, and the text of each step names its device.
     ///
     /// # Errors
     /// Never: it has no keys but texts.
-    pub fn json(&self) -> Result<String, serde_json::Error> {
+    pub fn json(reports: &[Report]) -> Result<String, serde_json::Error> {
         let of_tunnels = |steps: &[TunnelStep]| steps.iter().map(json_tunnel).collect::<Vec<_>>();
-        let mut steps = of_tunnels(&self.tunnels.before);
-        steps.extend(self.steps.iter().map(|step| json_step(step, &self.device)));
-        steps.extend(of_tunnels(&self.tunnels.after));
+        let of_one = |report: &Report| {
+            let mut steps = of_tunnels(&report.tunnels.before);
+            steps.extend(report.steps.iter().map(|step| json_step(step, &report.device)));
+            steps.extend(of_tunnels(&report.tunnels.after));
+            steps
+        };
         serde_json::to_string_pretty(&JsonReport {
             schema: SCHEMA,
-            device: &self.device,
-            steps,
-            refused: self.all_refused().collect(),
-            warnings: self.all_warnings().collect(),
+            device: reports.first().map_or("lo", |report| report.device.as_str()),
+            steps: reports.iter().flat_map(of_one).collect(),
+            refused: reports.iter().flat_map(Report::all_refused).collect(),
+            warnings: reports.iter().flat_map(Report::all_warnings).collect(),
         })
     }
 }
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_facts_of_each_step() {
-        let value: serde_json::Value = serde_json::from_str(&report().json().unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&Report::json(&[report()]).unwrap()).unwrap();
         assert_eq!(value["schema"], 1);
         let set = &value["steps"][0];
         assert_eq!(

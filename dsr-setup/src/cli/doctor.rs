@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Failure;
 use super::source::{VipSource, environment, texts};
-use crate::config;
+use super::{Failure, devices};
+use crate::config::{self, VipsByVrf};
+use crate::doctor::finding::DoctorReport;
 use crate::doctor::observations::Question;
 use crate::doctor::{examine, written};
 use crate::io::Host;
@@ -52,6 +53,7 @@ impl Doctor {
     /// Examines the host, prints the findings, and returns the exit code of the worst one.
     pub(super) async fn carry_out(self, host: &Host) -> Result<ExitCode, Failure> {
         let device = &host.vips().device().name;
+        let mut by_vrf = VipsByVrf::new();
         let mut question = Question {
             device: (device != "lo").then(|| device.clone()),
             directors: self.directors.into_iter().collect(),
@@ -63,11 +65,15 @@ impl Doctor {
         if named.is_empty() {
             for (name, text) in texts(self.source.config())? {
                 let variables = environment(&text);
-                question.vips.extend(config::vips(&name, &text, &variables)?);
+                for (vrf, vips) in config::vips_by_vrf(&name, &text, &variables)? {
+                    by_vrf.entry(vrf).or_default().extend(vips);
+                }
                 question.directors.extend(config::directors(&name, &text, &variables)?);
                 written::add(&mut question, &text, &variables);
             }
-            question.is_complete = true;
+            question.vips = by_vrf.remove(&None).unwrap_or_default();
+            // VIPs of ours in a VRF are no leftovers.
+            question.is_complete = by_vrf.is_empty();
         } else {
             question.vips = named;
         }
@@ -76,8 +82,18 @@ impl Doctor {
             question.ports = question.vips.iter().map(|vip| (*vip, ports.clone())).collect();
         }
         let listen = self.listen.map(Duration::from_secs);
-        let seen = host.examine(&question, listen).await.map_err(Failure::Observe)?;
-        let report = examine(&seen, &question);
+        let of_vrfs = devices(host, by_vrf).await?.all;
+        let mut report = DoctorReport::default();
+        if of_vrfs.is_empty() || !question.vips.is_empty() {
+            let seen = host.examine(&question, listen).await.map_err(Failure::Observe)?;
+            report = examine(&seen, &question);
+        }
+        for (host, vips) in of_vrfs {
+            let device = Some(host.vips().device().name.clone());
+            let question = Question { vips, device, is_complete: false, ..question.clone() };
+            let seen = host.examine(&question, listen).await.map_err(Failure::Observe)?;
+            report.add(examine(&seen, &question));
+        }
         if self.json {
             output::text(&report.json().map_err(Failure::Json)?);
         } else {

@@ -67,7 +67,16 @@ impl Persist {
         let program =
             program.strip_prefix(&root).map_or(program.clone(), |inside| Path::new("/").join(inside));
         let apply = ApplyCommand { program, source: source.as_written() };
-        let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
+        let Some((mut by_vrf, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
+        let vips = by_vrf.remove(&None).unwrap_or_default();
+        let names: Vec<String> = by_vrf.into_keys().flatten().collect();
+        // The unit of systemd runs `apply`, which puts them there.
+        if !names.is_empty() && keeper != Keeper::Systemd {
+            output::note(format_args!(
+                "warning: the VIPs of the VRF {} are not in these files: enable `dsr-setup.service`, or write `--for systemd`",
+                names.join(", ")
+            ));
+        }
         let all = files(
             keeper,
             &Kept { device, vips, forwarding, apply, tunnels: tunnels.kinds().into_iter().collect() },

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
-use crate::config;
+use crate::config::{self, VipsByVrf};
 use crate::folder::{files_of_folder, folder_of};
 use crate::io::regular;
 use crate::persist::ApplySource;
@@ -49,26 +49,38 @@ impl VipSource {
         if self.named().is_empty() { ApplySource::Config(self.config.clone()) } else { ApplySource::Vips }
     }
 
-    /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name
-    /// no VIP, which is allowed, it prints this, and there is nothing to do.
-    pub(super) fn read(&self) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
+    /// The VIPs of the command line, otherwise those of the configuration's files, by VRF, and whether their chain forwards packets. If
+    /// they name no VIP, which is allowed, it prints this, and there is nothing to do.
+    pub(super) fn read(&self) -> Result<Option<(VipsByVrf, Forwarding)>, Failure> {
         let named = self.named();
         if !named.is_empty() {
-            return Ok(Some((named, Forwarding::No)));
+            return Ok(Some(([(None, named)].into(), Forwarding::No)));
         }
         let path = &self.config;
-        let (mut vips, mut forwarding) = (BTreeSet::new(), Forwarding::No);
+        let (mut by_vrf, mut forwarding) = (VipsByVrf::new(), Forwarding::No);
         for (name, text) in texts(path)? {
-            vips.extend(config::vips(&name, &text, &environment(&text))?);
+            for (vrf, vips) in config::vips_by_vrf(&name, &text, &environment(&text))? {
+                by_vrf.entry(vrf).or_default().extend(vips);
+            }
             forwarding = forwarding.max(config::forwarding(&text));
         }
+        by_vrf.retain(|_, vips| !vips.is_empty());
         let name = path.display();
-        if vips.is_empty() {
+        if by_vrf.is_empty() {
             output::note(format_args!(
                 "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
             ));
         }
-        Ok((!vips.is_empty()).then_some((vips, forwarding)))
+        Ok((!by_vrf.is_empty()).then_some((by_vrf, forwarding)))
+    }
+
+    /// The same for the VIPs of one VRF, or of none. It prints nothing.
+    pub(super) fn read_one(
+        &self,
+        vrf: &Option<String>,
+    ) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
+        let Some((mut by_vrf, forwarding)) = self.read()? else { return Ok(None) };
+        Ok(by_vrf.remove(vrf).map(|vips| (vips, forwarding)))
     }
 }
 

@@ -96,6 +96,22 @@ pub struct DoctorReport {
 }
 
 impl DoctorReport {
+    /// Adds what was found about other VIPs of this host. The worst findings are first, and each is there once.
+    pub fn add(&mut self, other: DoctorReport) {
+        self.vips.extend(other.vips);
+        for finding in other.findings {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        for gap in other.not_checked {
+            if !self.not_checked.contains(&gap) {
+                self.not_checked.push(gap);
+            }
+        }
+    }
+
     /// The exit code: 0 nothing, or only notes; 1 at least one error; 3 at least one warning, and no error.
     pub fn exit_code(&self) -> u8 {
         match self.findings.iter().map(|finding| finding.severity).max() {

@@ -22,7 +22,7 @@ use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
-use super::device::{Device, DeviceKind};
+use super::device::{Device, DeviceError, DeviceKind};
 use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
 
 mod message;
@@ -81,6 +81,15 @@ impl Vips {
     #[must_use]
     pub fn on(self, device: Device) -> Vips {
         Vips { device, ..self }
+    }
+
+    /// The same for the VIPs on the interface with this name.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub async fn on_device(self, name: &str) -> Result<Vips, DeviceError> {
+        let device = Device::find(&self.handle, name).await?;
+        Ok(self.on(device))
     }
 
     /// The device of the VIPs.

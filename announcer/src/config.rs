@@ -93,7 +93,7 @@ pub use kind::ProbeConfig;
 pub use log::LogConfig;
 pub use metrics::MetricsConfig;
 pub use peer::{PeerAddress, PeerConfig};
-pub use service::{FlapDamping, Require, ServiceConfig};
+pub use service::{FlapDamping, LOOPBACK, Require, ServiceConfig};
 pub use status_page::StatusPageConfig;
 
 /// The path of the configuration, unless `--config` names another.

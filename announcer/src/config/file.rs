@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -102,6 +103,19 @@ impl Config {
         self.vips().map(|(vip, service)| (vip, &service.recipients)).collect()
     }
 
+    /// Without `peers`, the routes of a service go to the routers of its own VRF, or to those outside of each VRF: routers elsewhere
+    /// have no way to its VIPs.
+    fn keep_to_the_vrfs(&mut self) {
+        for service in self.services.iter_mut().filter(|service| service.recipients == Recipients::All) {
+            let (same, others): (Vec<_>, Vec<_>) =
+                self.peers.iter().partition(|peer| peer.vrf == service.vrf);
+            if !others.is_empty() {
+                let names = same.into_iter().map(|peer| peer.name.clone()).collect();
+                service.recipients = Recipients::Only(Arc::new(names));
+            }
+        }
+    }
+
     /// The routers that get the routes of a service, in the order of the file.
     pub fn routers_of<'a>(
         &'a self,
@@ -177,7 +191,7 @@ impl WrittenFile {
 
     /// As the program uses it; `None`: something is missing or wrong, and an error was recorded.
     pub(super) fn used(&self) -> Option<Config> {
-        Some(Config {
+        let mut config = Config {
             bgp: self.bgp.as_ref()?.used()?,
             peers: self.peers.iter().map(peer::Written::used).collect::<Option<_>>()?,
             services: self.services.iter().map(service::Written::used).collect::<Option<_>>()?,
@@ -189,7 +203,9 @@ impl WrittenFile {
             dsr: absent_or_good(self.dsr.as_ref().map(dsr::Written::used))?,
             status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
             log: self.log.as_ref()?.used()?,
-        })
+        };
+        config.keep_to_the_vrfs();
+        Some(config)
     }
 }
 

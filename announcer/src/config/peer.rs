@@ -21,7 +21,7 @@ use super::overrides;
 use super::table::table;
 use super::value::{
     DAY, SECOND, Value, ValueError, boolean, hold_time, hops, interface, min_hold_time, path, peer_asn, port,
-    segment_size, span, within, word, wrong,
+    segment_size, span, vrf, within, word, wrong,
 };
 use super::writer::{ToToml, TomlWriter, text};
 use crate::model::{Family, Overrides, PeerAsn, PeerName};
@@ -72,6 +72,9 @@ table! {
         /// The session is bound to it.
         interface: one String, optional "\"eth0\"", interface,
             "the interface that the session is bound to; without `address`, the router is learnt from its router advertisements there";
+        /// Its sockets are bound to the VRF, or to `interface`, which has to be in it.
+        vrf: one String, optional "\"edge\"", vrf,
+            "the VRF of the session, by the name of its device: the session and BFD use only the routes of the VRF; with `interface`, that interface has to be in the VRF";
         /// Whether a default route from the router's advertisements is wanted; no effect on the session.
         default_route: one bool, default "false", boolean,
             "whether a default route from the advertisements of a router that is learnt is wanted; if not, `status` warns of one";
@@ -218,11 +221,17 @@ impl PeerConfig {
 const NOT_OF_THE_SESSION: [&str; 3] = ["name", "os", "default_route"];
 
 impl PeerConfig {
-    /// Whether `other` would be the same router as `self` if its address is the same: its port is, and the two are not on two
-    /// interfaces, on which one address may be two routers.
+    /// Whether `other` would be the same router as `self` if its address is the same: its port is, and the two are not in two VRFs or
+    /// on two interfaces, on which one address may be two routers.
     pub fn same_place(&self, other: &PeerConfig) -> bool {
         let interfaces = self.interface.as_ref().zip(other.interface.as_ref());
-        self.port == other.port && interfaces.is_none_or(|(one, two)| one == two)
+        self.port == other.port && self.vrf == other.vrf && interfaces.is_none_or(|(one, two)| one == two)
+    }
+
+    /// The device to which the sockets of the session and of BFD are bound: its interface, or its VRF. A socket that is bound to an
+    /// interface in a VRF uses the routes of the VRF. `None`: they are bound to none.
+    pub fn device(&self) -> Option<&str> {
+        self.interface.as_deref().or(self.vrf.as_deref())
     }
 
     /// Its address for people: the one that is in use, or what the configuration says. A router that is learnt and not known yet is
@@ -254,11 +263,12 @@ impl PeerConfig {
 }
 
 impl Written {
-    /// Its address with its interface: the same address may exist on two interfaces.
+    /// Its address with its interface and VRF: the same address may exist on two interfaces, and in two VRFs.
     pub(super) fn place(&self) -> Option<Spanned<String>> {
         let address = self.address.as_ref()?;
         let behind = self.interface.as_ref().map_or(String::new(), |name| format!(" on {}", name.get_ref()));
-        Some(Spanned::new(address.span(), format!("{}{behind}", address.get_ref())))
+        let inside = self.vrf.as_ref().map_or(String::new(), |name| format!(" in VRF {}", name.get_ref()));
+        Some(Spanned::new(address.span(), format!("{}{behind}{inside}", address.get_ref())))
     }
 
     /// Its address, if it is one.

@@ -46,9 +46,58 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
         file.peers.iter().map(|peer| peer.name.as_ref().map(|name| name.get_ref().as_str())).collect();
     let services = file.services.iter().map(|service| &service.recipients);
     services.for_each(|written| recipients::judge(written, names.as_ref(), faults));
+    vrfs(file, faults);
     hooks::judge(&file.hooks, faults);
     file.services.iter().for_each(|service| hooks::judge(&service.hooks, faults));
     file.peers.iter().for_each(|peer| hooks::judge_of_peer(&peer.hooks, faults));
+}
+
+/// A chain has no VRF, and the routes of a service need a router in its VRF, or outside of each VRF.
+fn vrfs(file: &WrittenFile, faults: &mut Vec<Fault>) {
+    let forwards = |chain: &&chain::Written| chain.forward.as_ref().is_none_or(|forward| *forward.get_ref());
+    let chain = file.chain.as_ref().filter(forwards);
+    for service in &file.services {
+        if let (Some(vrf), Some(chain)) = (&service.vrf, chain) {
+            let message = "`[chain]` has no VRFs: its rules would not see the packets of this service";
+            let help =
+                "remove `vrf` or `[chain]`, or write `forward = false` in `[chain]`, for heartbeats alone";
+            let fault = Fault::new(vrf.span(), message, help);
+            faults.push(match &chain.interface {
+                Some(interface) => fault.beside(interface.span(), "the chain"),
+                None => fault,
+            });
+        }
+        router_there(service, file, faults);
+    }
+}
+
+/// Without `peers`, a service needs a router that is where the service is.
+fn router_there(service: &service::Written, file: &WrittenFile, faults: &mut Vec<Fault>) {
+    let vrf = service.vrf.as_ref().map(|vrf| vrf.get_ref());
+    let is_there = |peer: &peer::Written| peer.vrf.as_ref().map(|vrf| vrf.get_ref()) == vrf;
+    if service.recipients.peers.is_some() || file.peers.is_empty() || file.peers.iter().any(is_there) {
+        return;
+    }
+    let fault = match &service.vrf {
+        Some(vrf) => {
+            let name = vrf.get_ref();
+            let message = format!("no `[[peer]]` is in the VRF `{name}`: no router would get the routes");
+            let help = format!(
+                "write `vrf = \"{name}\"` in the `[[peer]]` of each router of the VRF, or name in `peers` the routers that get the routes"
+            );
+            Fault::new(vrf.span(), message, help)
+        }
+        None => {
+            let Some(name) = &service.name else { return };
+            let message = format!(
+                "each `[[peer]]` is in a VRF, and the service `{}` is in none: no router would get the routes",
+                name.get_ref()
+            );
+            let help = "write the VRF of the service, as in `vrf = \"edge\"`, or name in `peers` the routers that get the routes";
+            Fault::new(name.span(), message, help)
+        }
+    };
+    faults.push(fault.absence());
 }
 
 /// Two values that name the same VIPs.

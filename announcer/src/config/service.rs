@@ -21,7 +21,7 @@ use super::overrides::MOST_EXTENDED;
 use super::range::vips;
 use super::table::table;
 use super::value::{
-    HOUR, SECOND, Value, ValueError, absolute, boolean, number, port, weight, within, word, wrong,
+    HOUR, SECOND, Value, ValueError, absolute, boolean, number, port, vrf, weight, within, word, wrong,
 };
 use super::writer::{ToToml, text};
 use super::{attributes, check, deprefer, recipients};
@@ -49,6 +49,9 @@ const CHECKS: Key = Key {
     ..tables("check", &check::SECTION)
 };
 
+/// The device of the VIPs of a service that is in no VRF.
+pub const LOOPBACK: &str = "lo";
+
 table! {
     /// `[[service]]`: VIPs with the same checks.
     pub struct ServiceConfig as Written {
@@ -65,6 +68,10 @@ table! {
         prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
             "the prefixes that are announced for the VIPs, at most one for each family, while all VIPs of the family are healthy; without it, the VIPs themselves are announced",
             own "a prefix belongs to one service; write it in its `[[service]]`";
+        /// Its VIPs are on the device of the VRF, and its checks are made in it.
+        vrf: one String, optional "\"edge\"", vrf,
+            "the VRF of the service, by the name of its device: its VIPs are put there instead of on lo, its checks connect inside the VRF, and its routes go to the peers of the same VRF unless `peers` names others",
+            own "dsr-setup reads it too; write it in each `[[service]]` of the VRF";
         /// How long a VIP has to be healthy before it is announced.
         announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
             "how long a VIP has to be healthy before it is announced; 0s to 1h";
@@ -114,6 +121,11 @@ table! {
 }
 
 impl ServiceConfig {
+    /// The device that has its VIPs.
+    pub fn device(&self) -> &str {
+        self.vrf.as_deref().unwrap_or(LOOPBACK)
+    }
+
     /// The ports of its flows: `ports`, or those of its checks that probe the VIPs themselves.
     pub fn flow_ports(&self) -> BTreeSet<u16> {
         if !self.ports.is_empty() {

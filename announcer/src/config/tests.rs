@@ -27,7 +27,7 @@ mod variables;
 mod written;
 
 /// A good configuration. Each line occurs once, so that a case can replace one.
-pub(super) const GOOD: &str = r#"[bgp]
+pub(crate) const GOOD: &str = r#"[bgp]
 asn = 65001
 router_id = "10.0.1.11"
 settle = "1s"
@@ -123,6 +123,7 @@ fn a_good_file_is_read_as_it_says() {
                 graceful_restart: None,
             },
             peers: vec![PeerConfig {
+                vrf: None,
                 name: "r1".parse().unwrap(),
                 address: PeerAddress::Ip("10.0.1.1".parse().unwrap()),
                 port: 179,
@@ -148,6 +149,7 @@ fn a_good_file_is_read_as_it_says() {
                 },
             }],
             services: vec![ServiceConfig {
+                vrf: None,
                 name: "www".parse().unwrap(),
                 vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
                 prefixes: [].into(),
@@ -633,10 +635,8 @@ fn an_as_in_another_notation_is_refused_and_the_help_is_accepted() {
 #[test]
 fn two_interfaces_may_have_two_routers_with_one_address() {
     let peer = |line: &str| {
-        parse("x", &GOOD.replace("port = 179", line))
-            .unwrap_or_else(|errors| panic!("{errors}"))
-            .peers
-            .remove(0)
+        let text = GOOD.replace("port = 179", line).replace("med = 100", "peers = [\"r1\"]");
+        parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")).peers.remove(0)
     };
     let (eth0, eth1) = ("interface = \"eth0\"", "interface = \"eth1\"");
     for (one, other, want) in [
@@ -645,6 +645,9 @@ fn two_interfaces_may_have_two_routers_with_one_address() {
         (eth0, "", true), // the route of the other may be the same
         (eth0, eth1, false),
         ("port = 179", "port = 1179", false),
+        ("vrf = \"edge\"", "vrf = \"edge\"", true),
+        ("vrf = \"edge\"", "vrf = \"red\"", false),
+        ("vrf = \"edge\"", "", false),
     ] {
         assert_eq!(peer(one).same_place(&peer(other)), want, "{one} {other}");
         assert_eq!(peer(other).same_place(&peer(one)), want, "{one} {other}");

@@ -366,6 +366,17 @@ pub(super) fn interface(value: &Value<'_>) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
+/// The name of a VRF, which is that of its device.
+pub(super) fn vrf(value: &Value<'_>) -> Result<String, ValueError> {
+    match interface(value) {
+        Err(ValueError { .. }) if value.found.as_str().is_some() => wrong(
+            format!("`{}` is not the name of a VRF", text(value)?.escape_debug()),
+            "write the name of its device as `ip link show type vrf` prints it, 1 to 15 characters, as in `\"edge\"`",
+        ),
+        other => other,
+    }
+}
+
 /// Whole seconds that fit into 12 bits (RFC 4724 §3).
 pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     let time = within(Duration::from_secs(1)..=Duration::from_secs(4095))(value)?;

@@ -72,6 +72,7 @@ pub struct Session {
 
 pub fn peer(port: u16) -> PeerConfig {
     PeerConfig {
+        vrf: None,
         name: "r1".parse().unwrap(),
         address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
         port,

@@ -534,4 +534,24 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
             ("[[service.check]]", "[[service.check]]\ntls = \"a\\u0001\"\n[[service.check]]"),
         ],
     ),
+    (
+        "a VRF with a name that no device can have",
+        &[("port = 179", "vrf = \"edge/1\""), ("med = 100", "vrf = \"\"")],
+    ),
+    ("a VRF that is no text", &[("port = 179", "vrf = 10")]),
+    ("a service in a VRF without a router", &[("med = 100", "vrf = \"edge\"")]),
+    ("a service outside of the VRFs of all routers", &[("port = 179", "vrf = \"edge\"")]),
+    (
+        "a VRF with a chain",
+        &[
+            ("port = 179", "vrf = \"edge\""),
+            ("med = 100", "vrf = \"edge\""),
+            (
+                "[[service]]",
+                "[chain]\ninterface = \"eth0\"\nmembers = [\"10.0.1.11\", \"10.0.1.12\"]\nkey_file = \"/k\"\n[[service]]",
+            ),
+        ],
+    ),
+    ("a word of routers for a VRF", &[("port = 179", "routing-instance = \"edge\"")]),
+    ("a device of VIPs", &[("med = 100", "device = \"edge\"")]),
 ];

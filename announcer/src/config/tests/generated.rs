@@ -353,7 +353,7 @@ prop_compose! {
             name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
             min_hold_time: least.filter(|least| *least <= hold), tcp_mss,
             capabilities: capable || is_learnt || families.contains(&Family::V6), families: families.into_iter().collect(),
-            interface: (bound || kind >= 3).then(|| "eth0".into()), default_route: is_learnt && capable,
+            interface: (bound || kind >= 3).then(|| "eth0".into()), vrf: None, default_route: is_learnt && capable,
             source_address: source.then_some(own), multihop: if is_learnt { 1 } else { multihop }, ttl_security,
             password_file: password.then(|| "keys/r.key".into()), os,
             overrides,
@@ -442,6 +442,11 @@ prop_compose! {
                 PeerAddress::DefaultGateway => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, 99).into()),
             };
         }
+        // Without `peers`, a service gets those of its VRF.
+        let vrf = restart.filter(|_| chain.as_ref().is_none_or(|chain| !chain.forward)).map(|_| "edge".to_owned());
+        for (i, peer) in peers.iter_mut().enumerate() {
+            peer.vrf = vrf.clone().filter(|_| i == 0 || !flaps);
+        }
         let recipients = if flaps { Recipients::Only(Arc::new([peers[0].name.clone()].into())) } else { Recipients::All };
         let services = (0..).zip(services).map(|(i, (name, vips, covered, attributes, checks))| ServiceConfig {
             name: format!("{name}{i}").parse().unwrap(),
@@ -455,7 +460,7 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, recipients: recipients.clone(), announce_delay: settle, flap_damping, listener_grace: settle / 6,
+            attributes, recipients: recipients.clone(), vrf: vrf.clone(), announce_delay: settle, flap_damping, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             ports: if flaps { [443, u16::from(covered) + 1].into() } else { BTreeSet::new() },
             min_announcers: chain.as_ref().filter(|_| flaps).map(|_| 2),

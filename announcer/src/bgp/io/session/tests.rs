@@ -62,6 +62,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     router_key(&listener, "127.0.0.1:0".parse().unwrap(), &file).await;
     let peer = Arc::new(PeerConfig {
+        vrf: None,
         name: "r1".parse().unwrap(),
         address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
         port: listener.local_addr().unwrap().port(),

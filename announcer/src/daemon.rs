@@ -6,7 +6,7 @@
 //!   VIP and check
 //! listeners         netlink, watch<WatchPlan>                 mpsc<ListenerFact>        -> director
 //!                                                             watch<ListenerReport>     -> control
-//! vips              netlink, watch<WantedVips>,               mpsc<(VIP, Presence)>     -> director
+//! vips              netlink, watch<WantedDevices>,            mpsc<(VIP, Presence)>     -> director
 //!                     acknowledgements of sessions            watch<VIPs>               -> sessions
 //!                                                             watch<warnings>           -> control
 //! drains            inotify                                   mpsc<DrainFact>           -> director
@@ -57,7 +57,7 @@
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
 //! status page       TCP, watch<Config>, watch<Samples>,       mpsc<Ask>                 -> director
 //!                     watch<History>, watch<SessionReport>
-//! run (main)        signals, mpsc<Reload>, mpsc<Upgrade…>,   watch<Config>, watch<WantedVips>, Ask::Reload,
+//! run (main)        signals, mpsc<Reload>, mpsc<Upgrade…>,   watch<Config>, watch<WantedDevices>, Ask::Reload,
 //!                     watch<VipNumbers>, watch<Peers>,        Ask::Recheck, Ask::Stop, stop, systemd's socket
 //!                     turns of director and sessions
 //! ```
@@ -121,7 +121,6 @@ use crate::log::io::{self as log_io, Log};
 use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, DiskProgram, Reloads, Tally};
-use crate::model::Generation;
 use crate::monotonic::io::{host_start, uptime};
 use crate::page;
 use crate::page::io::PageContext;
@@ -134,7 +133,7 @@ use crate::takeover::io::exec::{block_signals, signals_handled};
 use crate::takeover::successor::{INSTALLED, ROLLED_BACK, Successor, installed};
 use crate::takeover::{Start, StartReport};
 use crate::vip::findings::HostFindings;
-use crate::vip::{self, WantedVips};
+use crate::vip::{self, WantedDevices};
 use crate::watchdog::Turns;
 use crate::weight;
 use crate::weight::io::WeightChannels;
@@ -236,8 +235,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (rib, ribs) = watch::channel(director.rib());
     let (router_id, router_ids) = watch::channel(identity);
     let (configs_tx, configs) = watch::channel(config.clone());
-    let (wanted_tx, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
-    let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
+    let (wanted_tx, wanted) = watch::channel(WantedDevices::new(&config, ribs.borrow().generation));
+    let (held, vips_held) = watch::channel(Arc::new(addresses(&config)));
     let (vip_warnings, vip_warning) = watch::channel(Vec::new());
     let (finding_warnings, finding_warning) = watch::channel(Vec::new());
     let (findings_tx, host_findings) = watch::channel(HostFindings::default());
@@ -627,11 +626,6 @@ async fn mark_running(files: &Files, state_dir: &Path) -> bool {
         warn!(folder = %state_dir.display(), %error, "the next start will not notice a crash");
         false
     })
-}
-
-/// The VIPs that have to be on lo for a configuration that holds from `generation` on.
-fn vips_wanted(config: &Config, generation: Generation) -> WantedVips {
-    WantedVips { vips: Arc::new(addresses(config)), generation, settle: config.bgp.settle }
 }
 
 /// Every VIP that a configuration names.

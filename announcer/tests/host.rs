@@ -326,7 +326,7 @@ fn lo_that_is_set_down_is_set_up_again() {
     host.netns.run("ip link set lo down");
     host.wait("up again", |host| host.lo().contains("LOOPBACK,UP") && host.holds(V6));
     host.stays_announced(Duration::from_secs(2));
-    assert!(host.log().contains("lo was set down by another program"), "{}", host.log());
+    assert!(host.log().contains("device of the VIPs was set down by another program"), "{}", host.log());
 }
 
 /// Cases H11 and W21: a later file in /etc/sysctl.d, or `dsr-setup remove`.

@@ -97,7 +97,7 @@ fn start_reload_stop(folder: &Path) {
     // The control socket answers at once, and VIPs were looked for.
     let status = daemon.status().expect("ready, so it answers");
     assert!(
-        status.services[0].vips.iter().all(|vip| !vip.reason.text.contains("lo was not read")),
+        status.services[0].vips.iter().all(|vip| !vip.reason.text.contains("were not read yet")),
         "{status:?}"
     );
     manager.until("STATUS=2 of 2 VIPs, 0 of 1 router");

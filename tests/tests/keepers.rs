@@ -187,7 +187,9 @@ fn keep(machine: &Machine, unit: &str) {
     }
     let journal = machine.must(&format!("journalctl --no-pager -o cat -u {unit}"));
     let reports = match unit {
-        "announcer" => ["VIP was removed from lo by another program", "was corrected", "lo was set down"],
+        "announcer" => {
+            ["VIP was removed by another program", "was corrected", "device of the VIPs was set down"]
+        }
         _ => ["192.0.2.80/32 was not on lo: repaired", "without our mark: repaired", "lo was down"],
     };
     for report in reports {

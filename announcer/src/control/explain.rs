@@ -75,10 +75,10 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         span(now, vip.since)
     )];
     lines.push(match &vip.presence {
-        Presence::Present => "The VIP is on lo.".into(),
-        Presence::Unknown => "lo was not read yet.".into(),
-        Presence::Missing(why) => format!("The VIP is not on lo: {why}."),
-        Presence::LoDown(why) => format!("lo is down, and could not be set up: {why}."),
+        Presence::Present => format!("The VIP is on {}.", service.device()),
+        Presence::Unknown => format!("{} was not read yet.", service.device()),
+        Presence::Missing(why) => format!("The VIP is not on {}: {why}.", why.device),
+        Presence::LoDown(why) => format!("{} is down, and could not be set up: {why}.", why.device),
     });
     let needed = service.require.of(service.checks.len());
     if service.checks.len() > 1 {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use crate::damping::{DampingWait, Flapping};
 use crate::drain::DrainedBy;
 use crate::health::check::Evidence;
+use crate::vip::DeviceAbsence;
 
 /// The standing of a VIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,9 @@ pub enum NotAnnouncedReason {
     /// It is not known yet whether the VIP is on the host.
     NotLookedFor,
     /// The VIP is not on the host, and could not be put there.
-    VipMissing(String),
+    VipMissing(DeviceAbsence),
     /// lo is down and could not be set up.
-    LoDown(String),
+    LoDown(DeviceAbsence),
     /// A check has no verdict yet, or no longer has one; with its evidence.
     NoVerdict(Evidence),
     /// A check has failed; with its evidence.
@@ -164,9 +165,11 @@ impl fmt::Display for NotAnnouncedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAnnouncedReason::Stopping => f.write_str("announcer is stopping"),
-            NotAnnouncedReason::NotLookedFor => f.write_str("lo was not read yet"),
-            NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
-            NotAnnouncedReason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
+            NotAnnouncedReason::NotLookedFor => f.write_str("the addresses of this host were not read yet"),
+            NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on {}: {why}", why.device),
+            NotAnnouncedReason::LoDown(why) => {
+                write!(f, "{} is down, and could not be set up: {why}", why.device)
+            }
             NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),
             NotAnnouncedReason::Waiting(DampingWait::Delay(delay)) => {
                 write!(

@@ -81,6 +81,7 @@ const MODULES: &[&str] = &[
     "takeover::io::state_log",
     "takeover::io::children",
     "vip::io",
+    "vip::io::device",
     "vip::io::lock",
     "weight::io",
 ];

@@ -108,9 +108,12 @@ impl HostWatch {
 }
 
 /// The VIPs with the ports of their checks, and the routers. Without a router whose address is written, no way to clients is looked for.
+/// What is in a VRF is left out: the question is about one device and the main routing table.
 pub fn question(config: &Config) -> Question {
-    let mut question = Question { vips: config.vips().map(|(vip, _)| vip).collect(), ..Question::default() };
-    for service in &config.services {
+    let outside = || config.services.iter().filter(|service| service.vrf.is_none());
+    let vips = outside().flat_map(|service| service.vips.iter().copied()).collect();
+    let mut question = Question { vips, ..Question::default() };
+    for service in outside() {
         let ports = || service.checks.iter().filter_map(|check| check.port());
         for vip in &service.vips {
             question.ports.entry(*vip).or_default().extend(ports());
@@ -119,6 +122,7 @@ pub fn question(config: &Config) -> Question {
     question.routers = config
         .peers
         .iter()
+        .filter(|peer| peer.vrf.is_none())
         .filter_map(|peer| match peer.address {
             PeerAddress::Ip(address) => Some(address),
             PeerAddress::DefaultGateway | PeerAddress::RouterAdvertisement => None,

@@ -1,7 +1,8 @@
 //! Decides when a VIP is put on lo, when it is removed, and which presence is reported.
 //!
 //! Pure. Its input is the addresses on lo, the wanted VIPs, and what the routers have acknowledged. Its output is the steps that
-//! are due now, and the time of the next steps. No other part decides about lo.
+//! are due now, and the time of the next steps. No other part decides about lo. The VIPs of a VRF have a keeper of their own, which does
+//! the same with the device of the VRF: below, `lo` stands for the device of the keeper.
 //!
 //! ```text
 //!              wanted                                        no longer wanted
@@ -27,11 +28,9 @@ use dsr_setup::{AddResult, Link, LoAddress, Loopback, MarkSupport, Owner, Sysctl
 use ipnet::IpNet;
 
 use self::vip::{LeavingVip, WantedVip};
-use super::{Presence, WantedVips};
+use super::{DeviceAbsence, Presence, WantedVips};
 use crate::model::Generation;
 
-/// The device of the VIPs.
-pub const DEVICE: &str = "lo";
 /// The wait before a failed operation is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// How often lo is read without an event.
@@ -67,6 +66,7 @@ pub enum KeeperStep {
 /// The only owner of the addresses on lo.
 #[derive(Debug)]
 pub struct Keeper {
+    device: String,
     wanted: WantedVips,
     vips: BTreeMap<IpAddr, WantedVip>,
     leaving: BTreeMap<IpAddr, LeavingVip>,
@@ -87,9 +87,10 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper without facts.
-    pub fn new(wanted: WantedVips, now: Instant) -> Self {
+    /// A keeper of the device with this name, without facts.
+    pub fn new(device: String, wanted: WantedVips, now: Instant) -> Self {
         Keeper {
+            device,
             vips: wanted.vips.iter().map(|vip| (*vip, WantedVip::default())).collect(),
             wanted,
             leaving: BTreeMap::new(),
@@ -108,6 +109,11 @@ impl Keeper {
     /// The VIPs that are wanted or may still be on lo: none of them is ever a next hop.
     pub fn held(&self) -> BTreeSet<IpAddr> {
         self.wanted.vips.iter().chain(self.leaving.keys()).copied().collect()
+    }
+
+    /// Why a VIP does not answer on the device.
+    fn absence(&self, why: &str) -> DeviceAbsence {
+        DeviceAbsence { device: self.device.clone(), why: why.to_owned() }
     }
 
     /// Whether a VIP is wanted.
@@ -273,8 +279,9 @@ impl Keeper {
     /// lo could not be read; with the reason.
     pub fn look_failed(&mut self, why: &str, now: Instant) {
         (self.lo, self.look_at) = (None, now + RETRY);
+        let absence = self.absence(why);
         for vip in self.vips.values_mut() {
-            vip.removals.put(Err(Presence::Missing(why.to_owned())), now);
+            vip.removals.put(Err(Presence::Missing(absence.clone())), now);
         }
     }
 
@@ -283,8 +290,9 @@ impl Keeper {
         match done {
             Ok(()) => self.look_at = now,
             Err(why) => {
+                let absence = self.absence(&why);
                 for vip in self.vips.values_mut() {
-                    vip.removals.put(Err(Presence::LoDown(why.clone())), now);
+                    vip.removals.put(Err(Presence::LoDown(absence.clone())), now);
                 }
             }
         }
@@ -299,7 +307,8 @@ impl Keeper {
                 vip.return_to(now);
             }
             Err(why) => {
-                vip.removals.put(Err(Presence::Missing(why)), now);
+                vip.removals
+                    .put(Err(Presence::Missing(DeviceAbsence { device: self.device.clone(), why })), now);
                 vip.retry = Some(now + RETRY);
             }
         }
@@ -343,7 +352,7 @@ impl Keeper {
             }
         }
         for (address, vip) in &mut self.vips {
-            let presence = vip.removals.presence(now);
+            let presence = vip.removals.presence(&self.device, now);
             if presence != Presence::Unknown && vip.reported.as_ref() != Some(&presence) {
                 vip.reported = Some(presence.clone());
                 steps.push(KeeperStep::Report(*address, presence));

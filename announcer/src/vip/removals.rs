@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Presence;
+use super::{DeviceAbsence, Presence};
 
 /// How long a VIP has to stay on lo after repeated removals.
 pub const TRIAL: Duration = Duration::from_secs(10);
@@ -112,16 +112,19 @@ impl Removals {
         }
     }
 
-    /// Its presence.
-    pub fn presence(&mut self, now: Instant) -> Presence {
+    /// Its presence on `device`.
+    pub fn presence(&mut self, device: &str, now: Instant) -> Presence {
         self.expire(now);
         match &self.0 {
             RemovalState::Unknown => Presence::Unknown,
             RemovalState::Settled | RemovalState::Returned { .. } => Presence::Present,
-            RemovalState::Removed | RemovalState::OnTrial { .. } => Presence::Missing(format!(
-                "it was removed again soon after it was put back, and will count as present after it has stayed for {}",
-                humantime::format_duration(TRIAL)
-            )),
+            RemovalState::Removed | RemovalState::OnTrial { .. } => {
+                let why = format!(
+                    "it was removed again soon after it was put back, and will count as present after it has stayed for {}",
+                    humantime::format_duration(TRIAL)
+                );
+                Presence::Missing(DeviceAbsence { device: device.to_owned(), why })
+            }
             RemovalState::Failed { why, .. } => why.clone(),
         }
     }
@@ -173,7 +176,7 @@ mod tests {
                 's' => removals.seen(now),
                 _ => {}
             }
-            held.push(if removals.presence(now) == Presence::Present { '+' } else { '-' });
+            held.push(if removals.presence("lo", now) == Presence::Present { '+' } else { '-' });
         }
         held
     }
@@ -208,20 +211,20 @@ mod tests {
         for ms in (0..1_000).step_by(50) {
             removals.removed(start + Duration::from_millis(ms));
             removals.put(Ok(()), start + Duration::from_millis(ms));
-            assert_eq!(removals.presence(start + Duration::from_millis(ms)), Presence::Present, "{ms}");
+            assert_eq!(removals.presence("lo", start + Duration::from_millis(ms)), Presence::Present, "{ms}");
         }
         let later = start + BURST;
         removals.removed(later);
         removals.put(Ok(()), later);
-        assert!(matches!(removals.presence(later), Presence::Missing(_)));
-        assert_eq!(removals.presence(later + TRIAL), Presence::Present);
+        assert!(matches!(removals.presence("lo", later), Presence::Missing(_)));
+        assert_eq!(removals.presence("lo", later + TRIAL), Presence::Present);
     }
 
     #[test]
     fn the_end_of_the_trial_is_its_deadline() {
         let now = Instant::now();
         let mut removals = Removals::default();
-        assert_eq!(removals.presence(now), Presence::Unknown);
+        assert_eq!(removals.presence("lo", now), Presence::Unknown);
         removals.put(Ok(()), now);
         assert_eq!(removals, Removals(RemovalState::Settled));
         removals.removed(now);
@@ -231,7 +234,7 @@ mod tests {
         removals.removed(later);
         removals.put(Ok(()), later);
         assert_eq!(removals.deadline(), Some(later + TRIAL));
-        assert_eq!(removals.presence(later + TRIAL), Presence::Present);
+        assert_eq!(removals.presence("lo", later + TRIAL), Presence::Present);
         assert_eq!(removals.deadline(), None);
     }
 }

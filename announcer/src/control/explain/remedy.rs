@@ -48,13 +48,17 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
             vec![format!("It comes back when it has been healthy for {wait} (`announce_delay`).")]
         }
         Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => {
-            vec!["It comes back when the VIP is on lo; announcer tries every second to put it there.".into()]
+            let device = service.device();
+            vec![format!(
+                "It comes back when the VIP is on {device}; announcer tries every second to put it there."
+            )]
         }
         Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => {
-            vec!["It comes back when lo is up; announcer tries every second to set it up.".into()]
+            let device = service.device();
+            vec![format!("It comes back when {device} is up; announcer tries every second to set it up.")]
         }
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => {
-            vec!["It is decided when lo was read.".into()]
+            vec![format!("It is decided when {} was read.", service.device())]
         }
         Standing::LastChoice(LastChoiceReason::Sibling(sibling))
         | Standing::NotAnnounced(NotAnnouncedReason::Sibling(sibling)) => {

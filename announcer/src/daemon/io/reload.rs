@@ -27,7 +27,7 @@ use crate::control::api::{ErrorCode, Response};
 use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
 use crate::control::request::ReloadMode;
-use crate::daemon::{addresses, vips_wanted};
+use crate::daemon::addresses;
 use crate::director::Preview;
 use crate::director::ask::{Ask, ask};
 use crate::fallback::Fallback;
@@ -37,7 +37,7 @@ use crate::memory::io::Trimmer;
 use crate::metrics::Reloads;
 use crate::rib::LocRib;
 use crate::systemd::io::Notifier;
-use crate::vip::WantedVips;
+use crate::vip::WantedDevices;
 
 /// Applies configurations, one at a time.
 pub(in crate::daemon) struct Reloader {
@@ -45,7 +45,7 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) trimmer: Trimmer,
     pub(in crate::daemon) file: PathBuf,
     pub(in crate::daemon) configs: watch::Sender<Arc<Config>>,
-    pub(in crate::daemon) wanted: watch::Sender<WantedVips>,
+    pub(in crate::daemon) wanted: watch::Sender<WantedDevices>,
     pub(in crate::daemon) asks: mpsc::Sender<Ask>,
     /// The guard of capacity.
     pub(in crate::daemon) guard: mpsc::Sender<GuardRequest>,
@@ -170,7 +170,7 @@ impl Reloader {
             applied.ok_or_else(ending)?.map_err(|refusal| refused(format!("error: {refusal}; {FORCE}")))?;
         drop(permit);
         // The director comes first: facts about a VIP that it does not know are lost.
-        self.wanted.send_replace(vips_wanted(&config, generation));
+        self.wanted.send_replace(WantedDevices::new(&config, generation));
         self.configs.send_replace(config.clone());
         self.applied(text);
         Ok(Response::Done { notes })

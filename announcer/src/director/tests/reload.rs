@@ -39,7 +39,7 @@ fn a_vip_new_to_the_host_starts_from_nothing() {
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
     assert!(!scene.director.rib().complete);
     scene.probes("192.0.2.26", 0, "+");
-    assert_eq!(scene.sentence("192.0.2.26"), "starting, lo was not read yet");
+    assert_eq!(scene.sentence("192.0.2.26"), "starting, the addresses of this host were not read yet");
     scene.fact(Fact::Vip("192.0.2.26".parse().unwrap(), Presence::Present));
     assert_eq!(scene.announced(), [MAIL, "192.0.2.26", V4, V6]);
 }

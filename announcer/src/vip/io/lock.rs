@@ -1,4 +1,4 @@
-//! The lock that the keeper of lo shares with `dsr-setup watch`: while the daemon has it, `watch` leaves the VIPs alone.
+//! The lock that the keeper of a device shares with `dsr-setup watch`: while the daemon has it, `watch` leaves the VIPs alone.
 //!
 //! Touches the lock of the dsr-setup library. Without the lock the VIPs are kept all the same.
 
@@ -9,8 +9,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
-
-use crate::vip::keeper::DEVICE;
 
 /// How often to try for a lock that another process has.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -25,20 +23,20 @@ pub(super) struct LockTask {
 
 impl LockTask {
     /// Takes the lock. A `watch` that has it gives it away first, within milliseconds.
-    pub(super) async fn start() -> LockTask {
-        let held = match hold_as_daemon(DEVICE).await {
+    pub(super) async fn start(device: &str) -> LockTask {
+        let held = match hold_as_daemon(device).await {
             Ok(held) => Some(held),
             Err(LockError::Daemon(other)) => {
-                info!(other, "another announcer keeps its VIPs on lo too");
+                info!(other, device, "another announcer keeps its VIPs on the device too");
                 None
             }
             Err(LockError::Unusable(error)) => {
-                warn!(error, "VIPs on lo are kept without the lock, trying again");
+                warn!(error, device, "VIPs are kept without the lock, trying again");
                 None
             }
         };
         let (stop, stopped) = oneshot::channel();
-        LockTask { task: tokio::spawn(run(held, stopped)), stop: Some(stop) }
+        LockTask { task: tokio::spawn(run(device.to_owned(), held, stopped)), stop: Some(stop) }
     }
 
     /// Tells those who wait that the daemon is stopped by order.
@@ -56,11 +54,11 @@ impl Drop for LockTask {
     }
 }
 
-async fn run(mut held: Option<KeeperLock>, mut stopped: oneshot::Receiver<()>) {
+async fn run(device: String, mut held: Option<KeeperLock>, mut stopped: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             _ = &mut stopped => break,
-            () = keep(&mut held) => {}
+            () = keep(&device, &mut held) => {}
         }
     }
     if let Some(held) = held {
@@ -69,14 +67,14 @@ async fn run(mut held: Option<KeeperLock>, mut stopped: oneshot::Receiver<()>) {
 }
 
 /// Answers those who want the lock, or tries to get it.
-async fn keep(held: &mut Option<KeeperLock>) {
+async fn keep(device: &str, held: &mut Option<KeeperLock>) {
     match held {
         // A daemon gives it to nobody.
         Some(lock) => drop(lock.serve().await),
         None => {
             sleep(AGAIN).await;
-            if let Ok(lock) = hold_as_daemon(DEVICE).await {
-                info!("lock of the VIPs on lo was taken");
+            if let Ok(lock) = hold_as_daemon(device).await {
+                info!(device, "lock of the VIPs was taken");
                 *held = Some(lock);
             }
         }

@@ -51,7 +51,7 @@ impl LoScene {
         let (start, settle) = (Instant::now(), Duration::from_secs(settle));
         let (device, marks) = ("lo".to_owned(), MarkSupport::Kept);
         let lo = Loopback { device, link: Link::Up, marks, addresses: vec![], elsewhere: vec![] };
-        let keeper = Keeper::new(WantedVips { vips: set(wanted), generation: 0, settle }, start);
+        let keeper = Keeper::new("lo".into(), WantedVips { vips: set(wanted), generation: 0, settle }, start);
         let (awaited, done) = (BTreeSet::new(), Vec::new());
         LoScene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }
     }

@@ -29,7 +29,7 @@ fn a_step_without_a_result_is_repeated_after_a_second_and_not_before() {
     let later = |seconds: f64| start + Duration::from_secs_f64(seconds);
     let wanted =
         |names: &str, generation| WantedVips { vips: set(names), generation, settle: Duration::ZERO };
-    let mut keeper = Keeper::new(wanted("A", 0), start);
+    let mut keeper = Keeper::new("lo".into(), wanted("A", 0), start);
     for second in [0.0, 1.0] {
         assert_eq!(keeper.steps(later(second)), [KeeperStep::Look]);
         assert_eq!(keeper.steps(later(second)), []);
@@ -60,7 +60,8 @@ fn a_step_without_a_result_is_repeated_after_a_second_and_not_before() {
 #[test]
 fn a_changed_vip_is_mended_by_the_read_that_shows_it() {
     let start = Instant::now();
-    let mut keeper = Keeper::new(WantedVips { vips: set("A"), generation: 0, settle: Duration::ZERO }, start);
+    let mut keeper =
+        Keeper::new("lo".into(), WantedVips { vips: set("A"), generation: 0, settle: Duration::ZERO }, start);
     keeper.looked(lo_with(&[on_lo('A', Owner::Ours, &[Difference::Ends])]), start);
     assert_eq!(keeper.warnings(), []);
     assert_eq!(keeper.steps(start).first(), Some(&KeeperStep::Mend(vec![vip('A')])));
@@ -71,7 +72,8 @@ fn a_changed_vip_is_mended_by_the_read_that_shows_it() {
 fn one_removal_counts_once_however_long_it_is_away() {
     let start = Instant::now();
     let later = |ms| start + Duration::from_millis(ms);
-    let mut keeper = Keeper::new(WantedVips { vips: set("A"), generation: 0, settle: Duration::ZERO }, start);
+    let mut keeper =
+        Keeper::new("lo".into(), WantedVips { vips: set("A"), generation: 0, settle: Duration::ZERO }, start);
     keeper.looked(lo_with(&[on_lo('A', Owner::Ours, &[])]), start);
     let add = |keeper: &mut Keeper, ms| keeper.added(vip('A'), Ok(AddResult::Added), later(ms));
     keeper.gone(vip('A'), start);
@@ -90,7 +92,7 @@ fn a_vip_that_somebody_else_puts_back_counts_as_returned_and_is_theirs() {
     let wanted =
         |names: &str, generation| WantedVips { vips: set(names), generation, settle: Duration::ZERO };
     let theirs = || lo_with(&[on_lo('A', Owner::Foreign, &[Difference::Ends])]);
-    let mut keeper = Keeper::new(wanted("A", 0), start);
+    let mut keeper = Keeper::new("lo".into(), wanted("A", 0), start);
     keeper.looked(lo_with(&[on_lo('A', Owner::Ours, &[])]), start);
     keeper.gone(vip('A'), later(100));
     keeper.looked(theirs(), later(200));
@@ -100,7 +102,7 @@ fn a_vip_that_somebody_else_puts_back_counts_as_returned_and_is_theirs() {
     keeper.looked(theirs(), later(300));
     assert_eq!(keeper.steps(later(300)), [], "addresses of other programs are neither corrected nor removed");
 
-    let mut keeper = Keeper::new(wanted("A", 0), start);
+    let mut keeper = Keeper::new("lo".into(), wanted("A", 0), start);
     keeper.looked(lo_with(&[on_lo('A', Owner::Ours, &[])]), start);
     keeper.gone(vip('A'), later(100));
     keeper.looked(theirs(), later(200));

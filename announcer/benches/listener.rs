@@ -79,7 +79,7 @@ async fn measure(what: &str, vips: usize, served: ListenerKind) {
     drop(first);
     let pairs: BTreeMap<VipPort, WatchSpec> =
         (0..vips).map(|index| ((vip(index), port), WatchSpec { grace: Duration::ZERO, up: true })).collect();
-    let (_wanted, wants) = watch::channel(Arc::new(WatchPlan { every: EVERY, pairs }));
+    let (_wanted, wants) = watch::channel(Arc::new(WatchPlan { every: EVERY, pairs, vrfs: BTreeMap::new() }));
     let (facts_tx, mut facts) = mpsc::channel::<ListenerFact>(4096);
     let (say, mut report) = watch::channel(ListenerReport::default());
     let task = tokio::spawn(listener::run(wants, facts_tx, say));

@@ -385,17 +385,21 @@ impl Director {
         }
         let every = self.config.health.listener_watch;
         let mut pairs: BTreeMap<VipPort, WatchSpec> = BTreeMap::new();
+        let mut vrfs = BTreeMap::new();
         for (address, vip) in &self.vips {
             let service = &self.config.services[vip.service];
             for (check, config) in vip.checks.iter().zip(&service.checks) {
                 if let Some(port) = config.port() {
+                    if let Some(vrf) = &service.vrf {
+                        vrfs.insert(*address, vrf.clone());
+                    }
                     let up = check.verdict() == Verdict::Up;
                     let grace = service.listener_grace;
                     pairs.entry((*address, port)).or_insert(WatchSpec { grace, up }).up |= up;
                 }
             }
         }
-        Some(WatchPlan { every, pairs })
+        Some(WatchPlan { every, pairs, vrfs })
     }
 }
 

@@ -44,13 +44,30 @@ pub struct Target {
     pub check: usize,
     /// The configuration of the check.
     pub config: config::CheckConfig,
+    /// The VRF of the service, to whose device the sockets of the probes are bound; `None`: they are bound to none.
+    pub vrf: Option<String>,
 }
 
 impl Target {
+    /// One check of a service and VIP.
+    pub fn new(
+        service: &config::ServiceConfig,
+        vip: IpAddr,
+        check: usize,
+        config: &config::CheckConfig,
+    ) -> Self {
+        let vrf = service.vrf.clone();
+        Target { service: service.name.clone(), vip, check, config: config.clone(), vrf }
+    }
+
     /// The endpoint of its probes: the check's target or the VIP, with `port`, unless the target has another.
     pub fn endpoint(&self, port: u16, host: Option<Host>) -> Endpoint {
         let proxy = self.config.probe.send_proxy();
-        Endpoint { proxy, ..Endpoint::new(self.vip, self.config.target.as_ref(), port, host) }
+        Endpoint {
+            proxy,
+            vrf: self.vrf.clone(),
+            ..Endpoint::new(self.vip, self.config.target.as_ref(), port, host)
+        }
     }
 }
 
@@ -59,7 +76,7 @@ impl Target {
     /// The first check of a service `www`, with a timeout.
     pub(crate) fn of_test(vip: IpAddr, mut config: config::CheckConfig, timeout: Duration) -> Self {
         config.timeout = timeout;
-        Target { service: "www".parse().unwrap(), vip, check: 0, config }
+        Target { service: "www".parse().unwrap(), vip, check: 0, config, vrf: None }
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Endpoint {
     pub host: Option<Host>,
     /// The header of the PROXY protocol with which the connection begins.
     pub proxy: Option<ProxyVersion>,
+    /// The VRF to whose device the socket is bound, so that it uses the routes and addresses of the VRF alone; `None`: it is bound to
+    /// none. A unix socket is in no VRF.
+    pub vrf: Option<String>,
 }
 
 /// What a probe connects to.
@@ -61,16 +64,17 @@ impl Endpoint {
         match target {
             Some(ProbeTarget::Address(TargetAddress { ip, port: own })) => {
                 let to = ServerAddress::Ip(SocketAddr::new(*ip, own.unwrap_or(port)));
-                Endpoint { to, from: None, host, proxy: None }
+                Endpoint { to, from: None, host, proxy: None, vrf: None }
             }
             Some(ProbeTarget::Socket(path)) => {
-                Endpoint { to: ServerAddress::Unix(path.clone()), from: None, host, proxy: None }
+                Endpoint { to: ServerAddress::Unix(path.clone()), from: None, host, proxy: None, vrf: None }
             }
             None => Endpoint {
                 to: ServerAddress::Ip(SocketAddr::new(vip, port)),
                 from: Some(vip),
                 host,
                 proxy: None,
+                vrf: None,
             },
         }
     }
@@ -217,14 +221,20 @@ mod tests {
             (Some("[::1]:8080"), "[::1]:8080", None),
         ] {
             let target = target.map(ProbeTarget::of_test);
-            let want = Endpoint { to: ServerAddress::Ip(to.parse().unwrap()), from, host: None, proxy: None };
+            let want = Endpoint {
+                to: ServerAddress::Ip(to.parse().unwrap()),
+                from,
+                host: None,
+                proxy: None,
+                vrf: None,
+            };
             assert_eq!(Endpoint::new(vip, target.as_ref(), 443, None), want);
         }
         let socket = ProbeTarget::of_test("unix:/run/app.sock");
         let to = ServerAddress::Unix(SocketPath("/run/app.sock".into()));
         assert_eq!(
             Endpoint::new(vip, Some(&socket), 443, None),
-            Endpoint { to, from: None, host: None, proxy: None }
+            Endpoint { to, from: None, host: None, proxy: None, vrf: None }
         );
         assert_eq!(socket.to_string(), "unix:/run/app.sock");
     }

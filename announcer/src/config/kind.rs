@@ -99,6 +99,11 @@ macro_rules! kinds {
         }
 
         impl ProbeConfig {
+            /// Whether its probes have a socket of the network, which a VRF concerns.
+            pub fn is_of_the_network(&self) -> bool {
+                self.port().is_some() || self.has_target_without_port()
+            }
+
             /// Whether it probes an address, and no port of it.
             pub(super) fn has_target_without_port(&self) -> bool {
                 self.port().is_none() && homes("target").contains(&self.kind())

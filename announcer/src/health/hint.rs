@@ -12,8 +12,8 @@ use crate::config::proxy::ProxyVersion;
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
 
-/// The hint for `outcome`, if the outcome alone does not say what to do; or that a right answer is slow.
-pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
+/// The hint for `outcome` of a check in a VRF or in none, if the outcome alone does not say what to do; or that a right answer is slow.
+pub fn of(check: &CheckConfig, vip: IpAddr, vrf: Option<&str>, outcome: &Outcome) -> Option<String> {
     let reason = match outcome {
         Outcome::Fail { reason, .. } => reason,
         Outcome::Pass { answer, took, .. } => {
@@ -29,11 +29,19 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
         Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
             Some("if the port uses TLS, write `https://` in place of `http://`".into())
         }
-        Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
+        Reason::VipMissing => Some("`dsr-setup apply` puts it there, and so does the daemon".into()),
+        Reason::VrfMissing(vrf) => {
+            Some(format!("`ip link add {vrf} type vrf table NUMBER` makes it; write its name as `ip link show type vrf` prints it"))
+        }
         Reason::Kind(failure) => {
             failure.hint(&ProbeContext { vip, vip_itself: check.target.is_none(), first_octets })
         }
-        Reason::Refused | Reason::TimedOut { .. } | Reason::Os(_) | Reason::Other(_) => None,
+        Reason::Refused => vrf.map(|vrf| {
+            format!(
+                "start the server in the VRF, as in `ip vrf exec {vrf} nginx`; one that is bound to no device serves there only with `net.ipv4.tcp_l3mdev_accept = 1`"
+            )
+        }),
+        Reason::TimedOut { .. } | Reason::Os(_) | Reason::Other(_) => None,
     }
 }
 
@@ -78,9 +86,18 @@ mod tests {
             let check = a_check(&format!("http = \"http://x/\"\n{slow}"));
             let took = Duration::from_millis(took);
             let outcome = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
-            let hint = of(&check, [192, 0, 2, 80].into(), &outcome);
+            let hint = of(&check, [192, 0, 2, 80].into(), None, &outcome);
             assert_eq!(hint.is_some_and(|hint| hint.contains("longer than `slow`, which is 20ms")), is_slow);
         }
+    }
+
+    #[test]
+    fn a_refused_connection_in_a_vrf_may_be_a_server_outside_of_it() {
+        let check = a_check("tcp = 80");
+        let outcome = Outcome::Fail { reason: Reason::Refused, took: Duration::ZERO };
+        let hint = |vrf| of(&check, [192, 0, 2, 80].into(), vrf, &outcome);
+        assert_eq!(hint(None), None);
+        assert!(hint(Some("edge")).unwrap().contains("`ip vrf exec edge nginx`"));
     }
 
     #[test]
@@ -91,7 +108,7 @@ mod tests {
         {
             let answer = http::Answer::Over { status: 200, connection }.into();
             let outcome = Outcome::Pass { answer, warning: None, took: Duration::ZERO };
-            let hint = of(&check, [192, 0, 2, 80].into(), &outcome);
+            let hint = of(&check, [192, 0, 2, 80].into(), None, &outcome);
             assert_eq!(hint.is_some_and(|hint| hint.starts_with("`reuse` has no effect")), has_hint);
         }
     }
@@ -120,7 +137,7 @@ mod tests {
             ("tls = \"x\"", handshake::Failure::NotTls.into(), "check it with `http` or `tcp`"),
         ] {
             let outcome = Outcome::Fail { reason, took: Duration::ZERO };
-            let hint = of(&a_check(check), [192, 0, 2, 80].into(), &outcome).unwrap_or_default();
+            let hint = of(&a_check(check), [192, 0, 2, 80].into(), None, &outcome).unwrap_or_default();
             assert!(hint.contains(want) && want.is_empty() == hint.is_empty(), "{outcome}: {hint}");
         }
     }

@@ -25,29 +25,31 @@ pub mod tls;
 pub mod trust;
 pub mod udp;
 
+use nix::errno::Errno;
+
 use self::prober::Prober;
 use crate::config::ProbeConfig;
 use crate::health::Target;
-use crate::health::outcome::Outcome;
+use crate::health::outcome::{Outcome, Reason};
 
 macro_rules! kinds {
     ($($Kind:ident = $module:ident::$Probe:ident;)*) => {
-        /// A prepared probe of one of the kinds, which can be repeated.
-        enum AnyProbe {
+        /// A prepared probe of one of the kinds.
+        enum KindOfProbe {
             $( $Kind(Box<$module::$Probe>), )*
         }
 
-        impl AnyProbe {
+        impl KindOfProbe {
             fn new(prober: &Prober, target: &Target) -> Self {
                 match &target.config.probe {
-                    $( ProbeConfig::$Kind(kind) => AnyProbe::$Kind(Box::new($module::$Probe::of(prober, target, kind))), )*
+                    $( ProbeConfig::$Kind(kind) => KindOfProbe::$Kind(Box::new($module::$Probe::of(prober, target, kind))), )*
                 }
             }
 
             /// Each kind is boxed separately: the largest one is four times as large as the most frequent one.
             async fn probe(&self) -> Outcome {
                 match self {
-                    $( AnyProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*
+                    $( KindOfProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*
                 }
             }
         }
@@ -65,4 +67,29 @@ kinds! {
     Udp = udp::UdpProbe;
     Ntp = ntp::NtpProbe;
     Grpc = grpc::GrpcProbe;
+}
+
+/// A prepared probe, which can be repeated.
+struct AnyProbe {
+    kind: KindOfProbe,
+    /// The VRF to whose device its sockets are bound.
+    vrf: Option<String>,
+}
+
+impl AnyProbe {
+    fn new(prober: &Prober, target: &Target) -> Self {
+        let vrf = target.vrf.clone().filter(|_| target.config.probe.is_of_the_network());
+        AnyProbe { kind: KindOfProbe::new(prober, target), vrf }
+    }
+
+    /// Makes one probe.
+    async fn probe(&self) -> Outcome {
+        match (self.kind.probe().await, &self.vrf) {
+            // Only SO_BINDTODEVICE says that there is no such device.
+            (Outcome::Fail { reason: Reason::Os(Errno::ENODEV), took }, Some(vrf)) => {
+                Outcome::Fail { reason: Reason::VrfMissing(vrf.clone()), took }
+            }
+            (outcome, _) => outcome,
+        }
+    }
 }

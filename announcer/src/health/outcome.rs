@@ -42,6 +42,8 @@ pub enum Reason {
     Refused,
     /// The VIP is on no interface of this host, so no server here can answer.
     VipMissing,
+    /// The VRF of the service does not exist; with its name.
+    VrfMissing(String),
     /// The probe timed out.
     TimedOut {
         /// What the probe was waiting for.
@@ -165,6 +167,7 @@ impl Reason {
         match self {
             Reason::Refused => "refused",
             Reason::VipMissing => "vip_missing",
+            Reason::VrfMissing(_) => "vrf_missing",
             Reason::TimedOut { waiting: TimeoutPhase::Connection, .. } => "timeout_connect",
             Reason::TimedOut { waiting: TimeoutPhase::Handshake, .. } => "timeout_handshake",
             Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } => "timeout_answer",

@@ -43,6 +43,46 @@ pub struct WatchPlan {
     pub every: Duration,
     /// The watched pairs.
     pub pairs: BTreeMap<VipPort, WatchSpec>,
+    /// The VRFs of the VIPs that are in one, by the names of their devices.
+    pub vrfs: BTreeMap<IpAddr, String>,
+}
+
+/// The index of loopback, by which connections from this host to its own addresses arrive outside of a VRF.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// Which listeners the probes of a VIP can reach (inet_bound_dev_eq of the kernel). `device` is the interface by which the connections
+/// of this host to the VIP arrive: lo, or the device of the VRF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerScope {
+    /// Its index.
+    pub device: u32,
+    /// Whether listeners that are bound to no device are reached. In a VRF only with `net.ipv4.tcp_l3mdev_accept` = 1.
+    pub unbound: bool,
+}
+
+impl Default for ListenerScope {
+    /// Outside of a VRF.
+    fn default() -> Self {
+        ListenerScope { device: LOOPBACK_INDEX, unbound: true }
+    }
+}
+
+impl ListenerScope {
+    /// Whether a listener that is bound to the interface with this index is reached; 0: it is bound to none.
+    pub fn reaches(self, bound_to: u32) -> bool {
+        if bound_to == 0 { self.unbound } else { bound_to == self.device }
+    }
+}
+
+/// The scopes of the VIPs in a VRF. For a VIP that is not among them, the default holds. `None`: its VRF does not exist now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenerScopes(pub BTreeMap<IpAddr, Option<ListenerScope>>);
+
+impl ListenerScopes {
+    /// That of a VIP; `None`: its VRF does not exist, so nothing is known.
+    pub fn of(&self, vip: IpAddr) -> Option<ListenerScope> {
+        self.0.get(&vip).copied().unwrap_or(Some(ListenerScope::default()))
+    }
 }
 
 /// The result of one query for a pair.
@@ -281,62 +321,74 @@ pub struct Listener {
     pub port: u16,
     /// Whether an IPv6 socket accepts no IPv4.
     pub v6only: bool,
+    /// The index of the interface to which it is bound; 0: none.
+    pub bound_to: u32,
 }
 
 /// Computes which pairs the listeners of a dump serve, with the rules of the kernel.
 #[derive(Debug, Default)]
 pub struct ServedPorts {
-    places: HashMap<VipPort, usize>,
+    places: HashMap<VipPort, (usize, Option<ListenerScope>)>,
     sights: Vec<LookResult>,
-    /// Ports with a listener on any IPv4 address, and on any IPv6 address.
-    any: [BTreeSet<u16>; 2],
+    /// By the index of the interface to which they are bound: ports with a listener on any IPv4 address, and on any IPv6 address.
+    any: BTreeMap<u32, [BTreeSet<u16>; 2]>,
 }
 
 impl ServedPorts {
     /// For these pairs, without a listener yet.
-    pub fn new(pairs: impl Iterator<Item = VipPort>) -> Self {
-        let places: HashMap<VipPort, usize> = pairs.enumerate().map(|(place, pair)| (pair, place)).collect();
-        ServedPorts { sights: vec![LookResult::Nothing; places.len()], places, any: Default::default() }
+    pub fn new(pairs: impl Iterator<Item = VipPort>, scopes: &ListenerScopes) -> Self {
+        let places: HashMap<VipPort, (usize, Option<ListenerScope>)> =
+            pairs.enumerate().map(|(place, pair)| (pair, (place, scopes.of(pair.0)))).collect();
+        let mut served = ServedPorts { places, ..ServedPorts::default() };
+        served.sights = served.none_yet();
+        served
+    }
+
+    /// The results without a listener. Of a VIP whose VRF does not exist, nothing is known.
+    fn none_yet(&self) -> Vec<LookResult> {
+        let mut sights = vec![LookResult::Nothing; self.places.len()];
+        for (place, _) in self.places.values().filter(|(_, scope)| scope.is_none()) {
+            if let Some(sight) = sights.get_mut(*place) {
+                *sight = LookResult::Unknown;
+            }
+        }
+        sights
     }
 
     /// Adds a listener.
     pub fn add(&mut self, listener: Listener) {
-        let Listener { address, port, v6only } = listener;
-        let [v4, v6] = &mut self.any;
-        match address {
-            IpAddr::V4(ip) if ip.is_unspecified() => {
+        let Listener { address, port, v6only, bound_to } = listener;
+        if address.is_unspecified() {
+            let [v4, v6] = self.any.entry(bound_to).or_default();
+            if address.is_ipv6() {
+                v6.insert(port);
+            }
+            if address.is_ipv4() || !v6only {
                 v4.insert(port);
             }
-            IpAddr::V6(ip) if ip.is_unspecified() => {
-                v6.insert(port);
-                if !v6only {
-                    v4.insert(port);
-                }
-            }
-            IpAddr::V4(_) | IpAddr::V6(_) => {
-                if let Some(place) = self.places.get(&(address.to_canonical(), port))
-                    && let Some(sight) = self.sights.get_mut(*place)
-                {
-                    *sight = LookResult::Listens;
-                }
-            }
+        } else if let Some((place, Some(scope))) = self.places.get(&(address.to_canonical(), port))
+            && scope.reaches(bound_to)
+            && let Some(sight) = self.sights.get_mut(*place)
+        {
+            *sight = LookResult::Listens;
         }
     }
 
     /// Returns the result for each pair, and resets itself for the next dump.
     pub fn take(&mut self) -> Vec<LookResult> {
-        let [v4, v6] = &mut self.any;
-        for ((ip, port), place) in &self.places {
-            let any = if ip.is_ipv4() { &*v4 } else { &*v6 };
-            if any.contains(port)
+        for ((ip, port), (place, scope)) in &self.places {
+            let serves = |bound_to: &u32, [v4, v6]: &[BTreeSet<u16>; 2]| {
+                let any = if ip.is_ipv4() { v4 } else { v6 };
+                scope.is_some_and(|scope| scope.reaches(*bound_to)) && any.contains(port)
+            };
+            if self.any.iter().any(|(bound_to, any)| serves(bound_to, any))
                 && let Some(sight) = self.sights.get_mut(*place)
             {
                 *sight = LookResult::Listens;
             }
         }
-        v4.clear();
-        v6.clear();
-        let fresh = vec![LookResult::Nothing; self.sights.len()];
+        self.any.clear();
+        let fresh = self.none_yet();
         std::mem::replace(&mut self.sights, fresh)
     }
 }

@@ -294,7 +294,7 @@ impl ProbeLoops {
         let mut before = std::mem::take(&mut self.running);
         for (vip, service) in config.vips() {
             for (check, config) in service.checks.iter().enumerate() {
-                let target = Target { service: service.name.clone(), vip, check, config: config.clone() };
+                let target = Target::new(service, vip, check, config);
                 let kept = before.remove(&(vip, check)).filter(|(running, ..)| *running == target);
                 let one = kept.unwrap_or_else(|| self.start(target, director));
                 self.running.insert((vip, check), one);

@@ -298,7 +298,8 @@ async fn ask_kernel(config: &Config, vips: &BTreeMap<IpAddr, VipSnapshot>) -> Ke
     let pairs: BTreeSet<VipPort> = watched
         .flat_map(|(vip, service)| service.checks.iter().filter_map(move |check| Some((vip, check.port()?))))
         .collect();
-    KernelFacts { present, gone: listener::gone(&pairs.into_iter().collect::<Vec<_>>()).await }
+    let vrfs = config.vips().filter_map(|(vip, service)| Some((vip, service.vrf.clone()?))).collect();
+    KernelFacts { present, gone: listener::gone(&pairs.into_iter().collect::<Vec<_>>(), vrfs).await }
 }
 
 /// The thread of BFD, with the sessions of the former process.

@@ -1,6 +1,7 @@
 //! Opens the connection of a probe, from the VIP to the VIP, and converts its errors.
 //!
-//! Touches the network. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
+//! Touches the network. In a VRF, the socket is first bound to the device of the VRF (SO_BINDTODEVICE, socket(7); no capability is needed
+//! since Linux 5.7): only then the VIP is an address of its own, and only the servers of the VRF can answer. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
 //! another host that has it. If the check has a `target` in its configuration, the probe connects to that address instead, and the
 //! kernel chooses the source address; or to that unix socket. With `send_proxy`, the connection begins with the header of the PROXY
 //! protocol.
@@ -73,6 +74,9 @@ pub(super) fn ip_of(endpoint: &Endpoint) -> Result<SocketAddr, ProbeError> {
 
 async fn try_connect(endpoint: &Endpoint, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(vrf) = &endpoint.vrf {
+        socket.bind_device(Some(vrf.as_bytes()))?;
+    }
     if let Some(from) = endpoint.from {
         socket.bind(SocketAddr::new(from, 0))?;
     }

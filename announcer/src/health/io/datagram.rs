@@ -3,10 +3,12 @@
 //! Touches the network. The socket is bound to the VIP, as in [`super::connect`], and connected: so it only gets datagrams from the
 //! server, and the kernel's errors about it. A datagram is not sent a second time; a lost one is a failed probe, as `fall` counts them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::connect::{ip_of, probe_error};
@@ -32,7 +34,7 @@ pub(super) async fn ask(
     let start = Instant::now();
     let mut refused = None;
     let asked = async {
-        let socket = connect(endpoint).await?;
+        let socket = connect(endpoint)?;
         exchange(&socket, endpoint, octets, judge, &mut refused).await
     };
     let ended = within(timeout, asked).await;
@@ -63,7 +65,7 @@ pub(super) async fn exchange(
     mut judge: impl FnMut(&[u8]) -> Judgement,
     refused: &mut Option<ProbeError>,
 ) -> Result<ProbeSuccess, ProbeError> {
-    let failed = |error: std::io::Error| probe_error(endpoint, &error);
+    let failed = |error: io::Error| probe_error(endpoint, &error);
     socket.send(octets).await.map_err(failed)?;
     let mut buffer = vec![0; MOST];
     loop {
@@ -75,16 +77,23 @@ pub(super) async fn exchange(
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<UdpSocket, ProbeError> {
+fn connect(endpoint: &Endpoint) -> Result<UdpSocket, ProbeError> {
     let to = ip_of(endpoint)?;
-    let open = async {
-        let any: IpAddr = match to {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind(SocketAddr::new(endpoint.from.unwrap_or(any), 0)).await?;
-        socket.connect(to).await?;
-        Ok(socket)
+    let open = || {
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+        bind_and_connect(endpoint, to, socket)
     };
-    open.await.map_err(|error| probe_error(endpoint, &error))
+    open().map_err(|error| probe_error(endpoint, &error))
+}
+
+/// Binds a socket of UDP or ICMP to the VRF and to the VIP, and connects it.
+pub(super) fn bind_and_connect(endpoint: &Endpoint, to: SocketAddr, socket: Socket) -> io::Result<UdpSocket> {
+    if let Some(vrf) = &endpoint.vrf {
+        socket.bind_device(Some(vrf.as_bytes()))?;
+    }
+    if let Some(from) = endpoint.from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    socket.connect(&to.into())?;
+    UdpSocket::from_std(socket.into())
 }

@@ -179,6 +179,9 @@ impl PreparedRequest {
             HttpVersion::Http2 => None,
         };
         let mut builder = bare(tls).local_address(endpoint.from).connect_timeout(timeout - timeout / SOONER);
+        if let Some(vrf) = &endpoint.vrf {
+            builder = builder.interface(vrf);
+        }
         if let (Some(name), Some(to)) = (name, endpoint.to.ip()) {
             builder = builder.resolve(&name, to);
         }

@@ -3,7 +3,6 @@
 //! Touches the network. A ping socket (SOCK_DGRAM with the protocol ICMP, icmp(7)) needs no capability. The kernel gives it to the
 //! groups of net.ipv4.ping_group_range alone, also for ICMPv6.
 
-use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -78,14 +77,6 @@ fn open(endpoint: &Endpoint, family: Family) -> Result<UdpSocket, ProbeError> {
             }
         })?;
     let to = ip_of(endpoint)?;
-    connect(endpoint, to, socket).map_err(|error| probe_error(endpoint, &error))
-}
-
-/// A ping socket is bound, connected, read and written like one of UDP.
-fn connect(endpoint: &Endpoint, to: SocketAddr, socket: Socket) -> io::Result<UdpSocket> {
-    if let Some(from) = endpoint.from {
-        socket.bind(&SocketAddr::new(from, 0).into())?;
-    }
-    socket.connect(&to.into())?;
-    UdpSocket::from_std(socket.into())
+    // It is bound, connected, read and written like one of UDP.
+    datagram::bind_and_connect(endpoint, to, socket).map_err(|error| probe_error(endpoint, &error))
 }

@@ -4,9 +4,10 @@
 //! went away. [`watch`](crate::health::watch) decides what follows. A query never waits: the kernel answers within the call.
 
 pub mod diag;
+mod scopes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::health::watch::{
 };
 
 use diag::Diag;
+use scopes::VrfScopes;
 
 #[cfg(test)]
 mod tests;
@@ -82,7 +84,7 @@ pub async fn run(
         for action in actions {
             match action {
                 WatchAction::Report { pair, listening } => changes.push((pair, listening)),
-                WatchAction::Connect(pair) => match ConfirmingConnect::start(pair) {
+                WatchAction::Connect(pair) => match ConfirmingConnect::start(pair, watcher.vrfs.of(pair.0)) {
                     ConfirmingConnect::Answered(answer) => {
                         changes.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
                     }
@@ -100,18 +102,19 @@ pub async fn run(
 }
 
 /// The pairs on which nothing listens, by one query and one connection for each that the kernel does not know. If the listeners cannot
-/// be read, there are none.
-pub async fn gone(pairs: &[VipPort]) -> BTreeSet<VipPort> {
+/// be read, there are none. `vrfs` are the VRFs of the VIPs that are in one.
+pub async fn gone(pairs: &[VipPort], vrfs: BTreeMap<IpAddr, String>) -> BTreeSet<VipPort> {
     if pairs.is_empty() {
         return BTreeSet::new();
     }
-    let looked = Diag::open().and_then(|mut diag| diag.look_up(pairs));
+    let mut vrfs = VrfScopes::new(vrfs);
+    let looked = Diag::open().and_then(|mut diag| diag.look_up(pairs, vrfs.now()));
     let looked = looked.unwrap_or_else(|error| {
         warn!(%error, "listeners cannot be read, only probes notice a crash");
         Vec::new()
     });
     let missing = pairs.iter().zip(looked).filter(|(_, look)| *look == LookResult::Nothing);
-    let answers = missing.map(async |(pair, _)| match ConfirmingConnect::start(*pair) {
+    let answers = missing.map(async |(pair, _)| match ConfirmingConnect::start(*pair, vrfs.of(pair.0)) {
         ConfirmingConnect::Answered(answer) => (*pair, answer),
         ConfirmingConnect::UnderWay(socket) => later(*pair, socket).await,
     });
@@ -144,6 +147,7 @@ struct Watcher {
     every: Duration,
     period: Period,
     diag: Option<Diag>,
+    vrfs: VrfScopes,
     next: Instant,
     blind: Option<String>,
 }
@@ -156,6 +160,7 @@ impl Watcher {
             every,
             period: Period::new(every),
             diag: None,
+            vrfs: VrfScopes::default(),
             next: Instant::now(),
             blind: None,
         };
@@ -165,6 +170,7 @@ impl Watcher {
 
     fn set(&mut self, wanted: &WatchPlan) {
         self.watch.set(&wanted.pairs);
+        self.vrfs.set(&wanted.vrfs);
         if wanted.every != self.every {
             self.every = wanted.every;
             self.period = Period::new(wanted.every);
@@ -219,17 +225,19 @@ impl Watcher {
             none => none.insert(Diag::open().map_err(|error| (error, RETRY))?),
         };
         let pairs: Vec<VipPort> = self.watch.pairs().collect();
+        let scopes = self.vrfs.now();
         let once_more = |error| (error, self.period.get());
         match LookMethod::of(pairs.len()) {
-            LookMethod::Lookups => diag.look_up(&pairs).map_err(once_more),
+            LookMethod::Lookups => diag.look_up(&pairs, scopes).map_err(once_more),
             LookMethod::Dump => {
                 // A dump in several parts may miss a socket while other sockets change. So a result with consequences is checked by
                 // a look-up.
-                let mut sights = diag.dump(&pairs).map_err(once_more)?;
+                let mut sights = diag.dump(&pairs, scopes).map_err(once_more)?;
                 let doubtful = self.watch.doubtful(&sights);
                 let again: Vec<VipPort> =
                     doubtful.iter().filter_map(|place| pairs.get(*place).copied()).collect();
-                for (place, sight) in doubtful.into_iter().zip(diag.look_up(&again).map_err(once_more)?) {
+                let looked = diag.look_up(&again, scopes).map_err(once_more)?;
+                for (place, sight) in doubtful.into_iter().zip(looked) {
                     sights[place] = sight;
                 }
                 Ok(sights)
@@ -273,14 +281,17 @@ enum ConfirmingConnect {
 }
 
 impl ConfirmingConnect {
-    /// It goes from the VIP to the VIP, like the probes. On loopback, the answer usually arrives within the call.
-    fn start((vip, port): VipPort) -> ConfirmingConnect {
+    /// It goes from the VIP to the VIP and in the VRF, like the probes. On loopback, the answer usually arrives within the call.
+    fn start((vip, port): VipPort, vrf: Option<&str>) -> ConfirmingConnect {
         let to = SocketAddr::new(vip, port);
         let begin = || {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
             // The connection is closed with a reset, so that the server does not have to handle it.
             socket.set_linger(Some(Duration::ZERO))?;
+            if let Some(vrf) = vrf {
+                socket.bind_device(Some(vrf.as_bytes()))?;
+            }
             socket.bind(&SocketAddr::new(vip, 0).into())?;
             Ok::<Socket, std::io::Error>(socket)
         };

@@ -36,8 +36,7 @@ pub fn run(service: &ServiceConfig) -> std::io::Result<Vec<CheckResult>> {
         let mut running = Vec::new();
         for vip in &service.vips {
             for (index, check) in service.checks.iter().enumerate() {
-                let target =
-                    Target { service: service.name.clone(), vip: *vip, check: index, config: check.clone() };
+                let target = Target::new(service, *vip, index, check);
                 let prober = prober.clone();
                 running.push((*vip, check, tokio::spawn(async move { probe::once(&prober, &target).await })));
             }
@@ -46,7 +45,7 @@ pub fn run(service: &ServiceConfig) -> std::io::Result<Vec<CheckResult>> {
         for (vip, check, outcome) in running {
             // An error here means that the probe panicked; then there is no result for it.
             if let Ok(outcome) = outcome.await {
-                let hint = hint::of(check, vip, &outcome);
+                let hint = hint::of(check, vip, service.vrf.as_deref(), &outcome);
                 results.push(CheckResult { vip, check: check.name.clone(), outcome, hint });
             }
         }

@@ -17,7 +17,9 @@ impl fmt::Display for Outcome {
             // This text already has its time.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
             // A time would seem to belong to the instruction in the text.
-            Outcome::Fail { reason: reason @ Reason::Other(_), .. } => reason.fmt(f),
+            Outcome::Fail { reason: reason @ (Reason::Other(_) | Reason::VrfMissing(_)), .. } => {
+                reason.fmt(f)
+            }
             Outcome::Fail { reason: Reason::Kind(failure), .. } if !failure.is_timed() => failure.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
             Outcome::Skipped(shortage) => write!(f, "skipped, {shortage}"),
@@ -30,6 +32,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Refused => f.write_str("connection refused"),
             Reason::VipMissing => f.write_str("the VIP is not on this host"),
+            Reason::VrfMissing(vrf) => write!(f, "the VRF {vrf} does not exist"),
             Reason::TimedOut { waiting, after } => write!(f, "{waiting} within {}", Millis(*after)),
             Reason::Reset => f.write_str("connection reset"),
             Reason::Closed => f.write_str("connection closed without an answer"),

@@ -129,8 +129,8 @@ fn a_listener_serves_what_the_kernel_lets_it_serve() {
     let v6: VipPort = ("2001:db8::80".parse().unwrap(), 80);
     let pairs = [PAIR, v6];
     let serves = |address: &str, port, v6only| {
-        let mut served = ServedPorts::new(pairs.into_iter());
-        served.add(Listener { address: address.parse().unwrap(), port, v6only });
+        let mut served = ServedPorts::new(pairs.into_iter(), &ListenerScopes::default());
+        served.add(Listener { address: address.parse().unwrap(), port, v6only, bound_to: 0 });
         served.take().into_iter().map(|sight| sight == LookResult::Listens).collect::<Vec<_>>()
     };
     for (address, port, v6only, want) in [
@@ -146,10 +146,41 @@ fn a_listener_serves_what_the_kernel_lets_it_serve() {
     ] {
         assert_eq!(serves(address, port, v6only), want, "[{address}]:{port} v6only {v6only}");
     }
-    let mut served = ServedPorts::new(pairs.into_iter());
-    served.add(Listener { address: "::".parse().unwrap(), port: 80, v6only: false });
+    let mut served = ServedPorts::new(pairs.into_iter(), &ListenerScopes::default());
+    served.add(Listener { address: "::".parse().unwrap(), port: 80, v6only: false, bound_to: 0 });
     let _ = served.take();
     assert_eq!(served.take(), [LookResult::Nothing; 2], "a listener of an earlier dump does not count");
+}
+
+#[test]
+fn a_listener_in_a_vrf_serves_the_vrf_alone() {
+    let [main, edge, gone]: [IpAddr; 3] =
+        ["192.0.2.80", "192.0.2.81", "192.0.2.82"].map(|ip| ip.parse().unwrap());
+    let pairs = [main, edge, gone].map(|vip| (vip, 80));
+    // Where the listener is, to what it is bound (7: the VRF, 8: one of its ports), `tcp_l3mdev_accept`, and whether it serves the VIP
+    // outside of a VRF and that in the VRF.
+    for (address, bound_to, unbound, want) in [
+        ("0.0.0.0", 0, false, [true, false]),
+        ("0.0.0.0", 0, true, [true, true]),
+        ("::", 0, true, [true, true]),
+        ("0.0.0.0", 7, false, [false, true]),
+        ("0.0.0.0", 8, true, [false, false]),
+        ("0.0.0.0", 1, true, [true, false]),
+        ("192.0.2.81", 0, false, [false, false]),
+        ("192.0.2.81", 0, true, [false, true]),
+        ("192.0.2.81", 7, false, [false, true]),
+        ("192.0.2.80", 7, true, [false, false]),
+    ] {
+        let scopes =
+            ListenerScopes([(edge, Some(ListenerScope { device: 7, unbound })), (gone, None)].into());
+        let mut served = ServedPorts::new(pairs.into_iter(), &scopes);
+        for _ in 0..2 {
+            served.add(Listener { address: address.parse().unwrap(), port: 80, v6only: false, bound_to });
+            let [of_main, of_edge, of_gone] = served.take()[..] else { panic!() };
+            let seen = [of_main, of_edge].map(|sight| sight == LookResult::Listens);
+            assert_eq!((seen, of_gone), (want, LookResult::Unknown), "{address} {bound_to} {unbound}");
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,13 @@
 //! and each part of a dump within the call that receives the part before. So no call here waits.
 //!
 //! ```text
-//! look-up: inet_diag_req_v2{ source VIP:port, destination 0 } → the socket that a SYN from anywhere would meet, or ENOENT
+//! look-up: inet_diag_req_v2{ source VIP:port, destination 0, interface lo or the VRF }
+//!                                                             → the socket that a SYN from this host would meet, or ENOENT
 //! dump:    inet_diag_req_v2{ states LISTEN }                  → every socket that listens, in parts, and NLMSG_DONE
 //! ```
+//!
+//! In a VRF, the kernel finds a socket that is bound to no device also where `tcp_l3mdev_accept` is 0, and a SYN would not: the answer
+//! has the device, and [`ListenerScope`](crate::health::watch::ListenerScope) decides.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,11 +23,8 @@ use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage, 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::health::watch::{Listener, LookResult, ServedPorts, VipPort};
+use crate::health::watch::{Listener, ListenerScopes, LookResult, ServedPorts, VipPort};
 
-/// The index of loopback: connections to a VIP from this host, such as probes, arrive on it. They do not reach a socket that is
-/// bound to another interface.
-const LOOPBACK: u32 = 1;
 /// INET_DIAG_NOCOOKIE: whichever socket it is.
 const ANY_SOCKET: [u8; 8] = [0xff; 8];
 /// The number of requests in one send; their answers fit into the socket's buffer.
@@ -90,8 +91,12 @@ impl Diag {
     ///
     /// # Errors
     /// When the query fails.
-    pub fn look_up(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
-        let found = self.sockets(pairs)?;
+    pub fn look_up(
+        &mut self,
+        pairs: &[VipPort],
+        scopes: &ListenerScopes,
+    ) -> Result<Vec<LookResult>, DiagError> {
+        let found = self.sockets(pairs, scopes)?;
         Ok(found
             .into_iter()
             .map(|found| match found {
@@ -107,7 +112,7 @@ impl Diag {
     /// # Errors
     /// When the query fails.
     pub fn listening_addresses(&mut self, pairs: &[VipPort]) -> Result<Vec<Option<IpAddr>>, DiagError> {
-        let found = self.sockets(pairs)?;
+        let found = self.sockets(pairs, &ListenerScopes::default())?;
         Ok(found
             .into_iter()
             .map(|found| match found {
@@ -117,15 +122,20 @@ impl Diag {
             .collect())
     }
 
-    fn sockets(&mut self, pairs: &[VipPort]) -> Result<Vec<SocketAnswer>, DiagError> {
+    fn sockets(
+        &mut self,
+        pairs: &[VipPort],
+        scopes: &ListenerScopes,
+    ) -> Result<Vec<SocketAnswer>, DiagError> {
         let mut all = vec![SocketAnswer::Unknown; pairs.len()];
         for (pairs, all) in pairs.chunks(BATCH).zip(all.chunks_mut(BATCH)) {
             self.requests.clear();
             let first = self.sequence.wrapping_add(1);
             for (vip, port) in pairs {
                 let any = if vip.is_ipv4() { SocketId::new_v4() } else { SocketId::new_v6() };
-                let socket =
-                    SocketId { source_address: *vip, source_port: *port, interface_id: LOOPBACK, ..any };
+                // Without its VRF, the answer is dropped below.
+                let interface_id = scopes.of(*vip).unwrap_or_default().device;
+                let socket = SocketId { source_address: *vip, source_port: *port, interface_id, ..any };
                 self.request(socket, NLM_F_REQUEST);
             }
             self.socket.send(&self.requests, libc::MSG_DONTWAIT)?;
@@ -137,14 +147,22 @@ impl Diag {
                 for message in messages(&self.part) {
                     let message = message?;
                     let place = message.header.sequence_number.wrapping_sub(first);
-                    let Some(found) = usize::try_from(place).ok().and_then(|place| all.get_mut(place)) else {
+                    let place = usize::try_from(place).ok();
+                    let Some((found, (vip, _))) =
+                        place.and_then(|place| Some((all.get_mut(place)?, pairs.get(place)?)))
+                    else {
                         continue;
                     };
+                    let Some(scope) = scopes.of(*vip) else { continue };
                     *found = match message.payload {
                         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket))
                             if socket.header.state == TCP_LISTEN =>
                         {
-                            SocketAnswer::Listener(socket.header.socket_id.source_address)
+                            let SocketId { source_address, interface_id, .. } = socket.header.socket_id;
+                            match scope.reaches(interface_id) {
+                                true => SocketAnswer::Listener(source_address),
+                                false => SocketAnswer::Nothing,
+                            }
                         }
                         NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => {
                             SocketAnswer::Nothing
@@ -166,8 +184,8 @@ impl Diag {
     ///
     /// # Errors
     /// When the query fails or the dump is incomplete. Then nothing is known about any pair.
-    pub fn dump(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
-        let mut served = ServedPorts::new(pairs.iter().copied());
+    pub fn dump(&mut self, pairs: &[VipPort], scopes: &ListenerScopes) -> Result<Vec<LookResult>, DiagError> {
+        let mut served = ServedPorts::new(pairs.iter().copied(), scopes);
         if pairs.iter().any(|(vip, _)| vip.is_ipv4()) {
             self.listeners(SocketId::new_v4(), &mut |listener| served.add(listener))?;
         }
@@ -248,10 +266,10 @@ pub(super) fn messages(
     sock_diag::messages(octets).map(|message| message.map_err(|_| DiagError::Garbled))
 }
 
-/// The listener that an answer describes; `None`: none that the probes could meet.
+/// The listener that an answer describes; `None`: it is none.
 fn listener(socket: &InetResponse) -> Option<Listener> {
-    let SocketId { source_address: address, source_port: port, interface_id, .. } = socket.header.socket_id;
+    let SocketId { source_address: address, source_port: port, interface_id: bound_to, .. } =
+        socket.header.socket_id;
     let v6only = socket.nlas.iter().any(|attribute| matches!(attribute, Nla::SkV6Only(true)));
-    let met = socket.header.state == TCP_LISTEN && [0, LOOPBACK].contains(&interface_id);
-    met.then_some(Listener { address, port, v6only })
+    (socket.header.state == TCP_LISTEN).then_some(Listener { address, port, v6only, bound_to })
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::health::WatchSpec;
+use crate::health::watch::{ListenerScope, ListenerScopes};
 
 /// A listener, made as servers do.
 fn listen(address: &str, port: u16, prepare: impl Fn(&Socket)) -> TcpListener {
@@ -34,10 +35,15 @@ fn pair(address: &str, port: u16) -> VipPort {
     (address.parse().unwrap(), port)
 }
 
+/// Outside of a VRF.
+fn main() -> ListenerScopes {
+    ListenerScopes::default()
+}
+
 /// The result of both kinds of query, which have to agree.
 fn sees(pair: VipPort) -> bool {
     let mut diag = Diag::open().unwrap();
-    let (one, all) = (diag.look_up(&[pair]).unwrap(), diag.dump(&[pair]).unwrap());
+    let (one, all) = (diag.look_up(&[pair], &main()).unwrap(), diag.dump(&[pair], &main()).unwrap());
     assert_eq!(one, all, "{pair:?}");
     one == [LookResult::Listens]
 }
@@ -109,10 +115,10 @@ fn many_listeners_come_in_many_parts_and_none_is_missed() {
         std::iter::once(first).chain((1..700).map(|index| listen(&address(index), port, plain))).collect();
     let pairs: Vec<VipPort> = (0..700).map(|index| pair(&address(index), port)).collect();
     let mut diag = Diag::open().unwrap();
-    assert_eq!(diag.dump(&pairs).unwrap(), [LookResult::Listens; 700]);
-    assert_eq!(diag.look_up(&pairs).unwrap(), [LookResult::Listens; 700]);
+    assert_eq!(diag.dump(&pairs, &main()).unwrap(), [LookResult::Listens; 700]);
+    assert_eq!(diag.look_up(&pairs, &main()).unwrap(), [LookResult::Listens; 700]);
     drop(listeners.remove(123));
-    for sights in [diag.dump(&pairs).unwrap(), diag.look_up(&pairs).unwrap()] {
+    for sights in [diag.dump(&pairs, &main()).unwrap(), diag.look_up(&pairs, &main()).unwrap()] {
         let gone: Vec<usize> = (0..700).filter(|place| sights[*place] == LookResult::Nothing).collect();
         assert_eq!(gone, [123]);
     }
@@ -137,7 +143,11 @@ impl RunningWatch {
     fn want(&self, pairs: &[VipPort], grace: u64) {
         let watched = WatchSpec { grace: Duration::from_millis(grace), up: true };
         let pairs: BTreeMap<VipPort, WatchSpec> = pairs.iter().map(|pair| (*pair, watched)).collect();
-        self.wanted.send_replace(Arc::new(WatchPlan { every: Duration::from_millis(5), pairs }));
+        self.wanted.send_replace(Arc::new(WatchPlan {
+            every: Duration::from_millis(5),
+            pairs,
+            vrfs: BTreeMap::new(),
+        }));
     }
 
     async fn armed(&mut self) {
@@ -222,7 +232,7 @@ async fn what_is_not_wanted_is_not_watched() {
 async fn the_confirming_connect_distinguishes_refused_from_accepted_and_resets() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
-    let answer = async |pair| match ConfirmingConnect::start(pair) {
+    let answer = async |pair| match ConfirmingConnect::start(pair, None) {
         ConfirmingConnect::Answered(answer) => answer,
         ConfirmingConnect::UnderWay(socket) => later(pair, socket).await.1,
     };
@@ -253,5 +263,31 @@ proptest! {
         octets.extend(&behind);
         super::diag::messages(&octets).take(300).for_each(drop);
         super::diag::messages(&behind).take(300).for_each(drop);
+    }
+}
+
+/// The kernel finds a socket by the interface of the question. lo stands for a VRF, which not every kernel has.
+#[test]
+fn in_a_vrf_only_listeners_of_the_vrf_count() {
+    let index = nix::net::if_::if_nametoindex("lo").unwrap();
+    let seen = |pair: VipPort, scope: Option<ListenerScope>| {
+        let (mut diag, scopes) = (Diag::open().unwrap(), ListenerScopes([(pair.0, scope)].into()));
+        let (one, all) = (diag.look_up(&[pair], &scopes).unwrap(), diag.dump(&[pair], &scopes).unwrap());
+        assert_eq!(one, all, "{pair:?} {scope:?}");
+        one[0]
+    };
+    let scope = |device, unbound| Some(ListenerScope { device, unbound });
+    let bound = |socket: &Socket| socket.bind_device(Some(b"lo")).unwrap();
+    let (free, inside) = (listen("127.0.0.1", 0, plain), listen("0.0.0.0", 0, bound));
+    let (of_free, of_inside) = (pair("127.0.0.1", port(&free)), pair("127.0.0.1", port(&inside)));
+    for (pair, scope, want) in [
+        (of_free, scope(index, true), LookResult::Listens),
+        (of_free, scope(index, false), LookResult::Nothing),
+        (of_inside, scope(index, true), LookResult::Listens),
+        (of_inside, scope(index, false), LookResult::Listens),
+        (of_inside, scope(index + 1000, true), LookResult::Nothing),
+        (of_inside, None, LookResult::Unknown),
+    ] {
+        assert_eq!(seen(pair, scope), want, "{pair:?} {scope:?}");
     }
 }

@@ -257,7 +257,7 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_reported() {
     let listener = tokio::net::TcpListener::bind((vip, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let config = a_check(&format!("http = \"http://www.example.com:{port}/\"\ntimeout = \"200ms\""));
-    let target = Target { service: "www".parse().unwrap(), vip, check: 1, config };
+    let target = Target { service: "www".parse().unwrap(), vip, check: 1, config, vrf: None };
     let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, rechecks: 0 });
     let (send, mut facts) = mpsc::channel(1);
     let start = std::time::Instant::now();

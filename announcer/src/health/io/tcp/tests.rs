@@ -58,7 +58,13 @@ impl TcpServer {
         });
         let expect = expect.map(pattern);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(vip), to: ServerAddress::Ip(to), host: None, proxy: None },
+            endpoint: Endpoint {
+                from: Some(vip),
+                to: ServerAddress::Ip(to),
+                host: None,
+                proxy: None,
+                vrf: None,
+            },
             send: send.into(),
             expect,
             timeout: TIMEOUT,
@@ -166,7 +172,13 @@ async fn a_port_that_nobody_listens_on_refuses() {
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(4)), to: ServerAddress::Ip(to), host: None, proxy: None },
+        endpoint: Endpoint {
+            from: Some(vip(4)),
+            to: ServerAddress::Ip(to),
+            host: None,
+            proxy: None,
+            vrf: None,
+        },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -182,7 +194,13 @@ async fn a_full_queue_gives_no_connection() {
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
     let tcp = TcpProbe {
-        endpoint: Endpoint { from: Some(vip(5)), to: ServerAddress::Ip(to), host: None, proxy: None },
+        endpoint: Endpoint {
+            from: Some(vip(5)),
+            to: ServerAddress::Ip(to),
+            host: None,
+            proxy: None,
+            vrf: None,
+        },
         send: String::new(),
         expect: None,
         timeout: TIMEOUT,
@@ -196,7 +214,13 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
         let tcp = TcpProbe {
-            endpoint: Endpoint { from: Some(missing), to: ServerAddress::Ip(to), host: None, proxy: None },
+            endpoint: Endpoint {
+                from: Some(missing),
+                to: ServerAddress::Ip(to),
+                host: None,
+                proxy: None,
+                vrf: None,
+            },
             send: String::new(),
             expect: None,
             timeout: TIMEOUT,

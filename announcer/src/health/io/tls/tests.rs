@@ -333,6 +333,7 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip() {
                 vip: missing,
                 check: 0,
                 config: check,
+                vrf: None,
             };
             let prober = crate::health::io::prober::Prober::new(Files::new());
             crate::health::io::probe::once(&prober, &target).await

@@ -24,6 +24,9 @@ pub struct Ends {
     pub interface: u32,
     /// The name of the interface that the socket is bound to, if the configuration names one.
     pub device: Option<String>,
+    /// The VRF in which its packets arrive, by the name of its device: the kernel gives them only to a socket that is bound to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
     /// How many hops away the router may be: 1 is RFC 5881 (port 3784), more is RFC 5883 (port 4784).
     pub hops: u8,
     /// The lowest TTL of the router's packets: 255 on the same link. RFC 5883 has no rule for several hops, and BIRD sends 64 there.
@@ -31,10 +34,11 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The port to which the router sends, as the thread names it: `UDP port 3784 for IPv4`.
+    /// The port to which the router sends, as the thread names it: `UDP port 3784 for IPv4`, or `UDP port 3784 for IPv4 in VRF edge`.
     fn port(&self) -> String {
         let number = if self.hops > 1 { 4784 } else { 3784 };
-        format!("UDP port {number} for {}", Family::of(self.peer))
+        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!(" in VRF {vrf}"));
+        format!("UDP port {number} for {}{inside}", Family::of(self.peer))
     }
 }
 

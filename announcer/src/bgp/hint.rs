@@ -243,6 +243,10 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::Closed | TcpFailure::Reset => closed(clues),
         TcpFailure::NoRoute => "check the interface and the route towards the peer: `ip route get` with its address".into(),
         TcpFailure::NoGateway => "add a default route, or write the router's address".into(),
+        TcpFailure::NoVrf(vrf) => format!(
+            "compare `vrf` with the names that `ip link show type vrf` prints; `ip link add {vrf} type vrf table NUMBER` makes one"
+        ),
+        TcpFailure::NotInVrf { interface, vrf } => format!("`ip link set {interface} master {vrf}` puts it there"),
         TcpFailure::NoInterface(_) => "compare `interface` with the names that `ip link` prints".into(),
         TcpFailure::NoRouter(interface) => format!(
             "check the link, and that the router advertises itself there: FRR does with `neighbor INTERFACE interface`, BIRD with \

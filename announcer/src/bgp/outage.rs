@@ -250,6 +250,8 @@ fn self_evident(why: &DownReason) -> Option<FailureClass> {
             | TcpFailure::Forbidden
             | TcpFailure::NoGateway
             | TcpFailure::NoInterface(_)
+            | TcpFailure::NoVrf(_)
+            | TcpFailure::NotInVrf { .. }
             | TcpFailure::NoRouter(_)
             | TcpFailure::NotLearnt(_)
             | TcpFailure::RouterGone

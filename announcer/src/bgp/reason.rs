@@ -83,6 +83,17 @@ pub enum TcpFailure {
     /// The interface to which the session is bound does not exist.
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
+    /// The VRF of the session does not exist.
+    #[error("the VRF {0} does not exist")]
+    NoVrf(String),
+    /// The interface of the session is not in its VRF.
+    #[error("the interface `{interface}` is not in the VRF {vrf}")]
+    NotInVrf {
+        /// `interface`.
+        interface: String,
+        /// `vrf`.
+        vrf: String,
+    },
     /// The link of the connection is down.
     #[error("the link of `{0}` went down")]
     LinkDown(String),
@@ -199,6 +210,8 @@ impl DownReason {
                 TcpFailure::Forbidden => "forbidden",
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
+                TcpFailure::NoVrf(_) => "no_vrf",
+                TcpFailure::NotInVrf { .. } => "not_in_vrf",
                 TcpFailure::NoRouter(_) => "no_router",
                 TcpFailure::NotLearnt(_) => "not_learnt",
                 TcpFailure::RouterGone => "router_gone",

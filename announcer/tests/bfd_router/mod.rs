@@ -216,6 +216,7 @@ impl Bfd {
     pub fn want(&self, router: &Router, over: Over, hops: u8, interval: u32) {
         let least_ttl = u8::MAX - (hops - 1);
         let ends = Ends {
+            vrf: None,
             local: over.ours(),
             peer: over.theirs(),
             interface: router.interface,

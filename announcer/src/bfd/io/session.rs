@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::socket::{self, Datagram, Port};
+use super::socket::{self, Datagram, ReceiverKey};
 use super::{SavedSession, Wanted};
 use crate::bfd::fsm::{DownCause, Machine, Snapshot, Transition};
 use crate::bfd::packet::{self, BfdState, Packet};
@@ -81,14 +81,17 @@ impl BfdSession {
         BfdSession { machine, socket: socket.map(Arc::new), was_up, flaps, losses, ..new }
     }
 
-    /// Whether a packet that came to `port` can be for this session: it is from the router's address to ours (RFC 5880 §6.8.6 leaves it
-    /// to the application), and on our interface, if the address alone does not say which router it is.
-    pub(super) fn is_from(&self, port: Port, datagram: &Datagram) -> bool {
+    /// Whether a packet that a receiver got can be for this session: it is from the router's address to ours (RFC 5880 §6.8.6 leaves it
+    /// to the application), and on our interface, if the address alone does not say which router it is. In a VRF, the receiver is that
+    /// of the VRF, and the interface is that on which the packet came, not the VRF.
+    pub(super) fn is_from(&self, receiver: &ReceiverKey, datagram: &Datagram) -> bool {
         let ends = &self.wanted.ends;
-        let one_link = ends.device.is_some() || is_link_local(ends.peer);
+        let one_link = (ends.device.is_some() && ends.device != ends.vrf) || is_link_local(ends.peer);
         let arrived =
             |(to, interface): (IpAddr, u32)| to == ends.local && (!one_link || interface == ends.interface);
-        Port::of(ends) == port && ends.peer == datagram.source.ip() && datagram.arrival.is_some_and(arrived)
+        ReceiverKey::of(ends) == *receiver
+            && ends.peer == datagram.source.ip()
+            && datagram.arrival.is_some_and(arrived)
     }
 
     /// Whether a packet with this TTL has come from no further away than the router may be.

@@ -6,6 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4PacketInfo,
     sockopt::Ipv4RecvTtl, sockopt::Ipv6RecvHopLimit, sockopt::Ipv6RecvPacketInfo,
@@ -63,18 +64,51 @@ pub(super) struct Datagram {
 /// As much of a packet as is read: more than a packet without authentication has.
 pub(super) const BUFFER: usize = LENGTH * 4;
 
-/// The socket that receives on a port. It fails if another program has the port.
-pub(super) fn receiver(port: Port, family: Family) -> io::Result<OwnedFd> {
-    let (domain, any): (_, IpAddr) = match family {
+/// What one socket receives: the packets to a port that arrive in a VRF, or outside of each VRF. The kernel gives packets that arrive in a
+/// VRF to a socket that is bound to the VRF, and not to one that is bound to nothing (`udp_l3mdev_accept` = 0, the default).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ReceiverKey {
+    pub(super) port: Port,
+    pub(super) family: Family,
+    /// The name of its device.
+    pub(super) vrf: Option<String>,
+}
+
+impl ReceiverKey {
+    /// Of a session with these ends.
+    pub(super) fn of(ends: &Ends) -> Self {
+        ReceiverKey { port: Port::of(ends), family: Family::of(ends.peer), vrf: ends.vrf.clone() }
+    }
+
+    /// The name of the socket, for a process that continues.
+    pub(super) fn socket_name(&self) -> String {
+        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!("-in-{vrf}"));
+        format!("bfd-receive-{}-{}{inside}", self.port.number(), self.family.to_string().to_lowercase())
+    }
+}
+
+/// The socket that receives. It fails if another program has the port. With `shared`, other sockets of ours receive on the same port in
+/// other VRFs: the kernel wants SO_REUSEADDR on each of them, also on those that are open already ([`share`]).
+pub(super) fn receiver(key: &ReceiverKey, shared: bool) -> io::Result<OwnedFd> {
+    let (domain, any): (_, IpAddr) = match key.family {
         Family::V4 => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
         Family::V6 => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
     };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    if family == Family::V6 {
+    if key.family == Family::V6 {
         socket.set_only_v6(true)?;
     }
-    socket.bind(&SocketAddr::new(any, port.number()).into())?;
+    if let Some(vrf) = &key.vrf {
+        socket.bind_device(Some(vrf.as_bytes()))?;
+    }
+    socket.set_reuse_address(shared)?;
+    socket.bind(&SocketAddr::new(any, key.port.number()).into())?;
     Ok(socket.into())
+}
+
+/// Lets a receiver of another VRF have the same port.
+pub(super) fn share(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).set_reuse_address(true)
 }
 
 /// Lets the kernel say with each packet what its TTL was, and where it has arrived.
@@ -95,6 +129,9 @@ pub(super) fn with_details(socket: &OwnedFd, family: Family) -> io::Result<()> {
 /// Why a port could not be opened, for people.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
 pub(super) fn receiver_error(error: &io::Error) -> String {
+    if error.raw_os_error() == Some(Errno::ENODEV as i32) {
+        return "the VRF does not exist".to_owned();
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "another program has it".to_owned(),
         io::ErrorKind::PermissionDenied => "the kernel forbids it".to_owned(),
@@ -193,4 +230,52 @@ fn arrival(message: &ControlMessageOwned) -> Option<(IpAddr, u32)> {
 fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// lo stands for a VRF, which not every kernel has. The ports are those of a namespace of the test.
+    #[test]
+    fn receivers_of_two_vrfs_share_a_port_and_no_other_program_does() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root to make a network namespace");
+            return;
+        }
+        let test = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            for family in [Family::V4, Family::V6] {
+                let key = |vrf: Option<&str>| ReceiverKey {
+                    port: Port::SingleHop,
+                    family,
+                    vrf: vrf.map(str::to_owned),
+                };
+                let main = receiver(&key(None), false).unwrap();
+                assert!(receiver(&key(None), true).is_err(), "a second program");
+                share(main.as_fd()).unwrap();
+                let inside = receiver(&key(Some("lo")), true).unwrap();
+                let bound = SockRef::from(&inside).device().unwrap();
+                assert_eq!(bound.as_deref(), Some(&b"lo"[..]));
+                drop(main);
+                let _main = receiver(&key(None), true).expect("it is opened again beside that of the VRF");
+                let error = receiver(&key(Some("nosuch")), true).unwrap_err();
+                assert_eq!(receiver_error(&error), "the VRF does not exist");
+            }
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+
+    #[test]
+    fn a_receiver_is_named_after_its_port_and_vrf() {
+        let key = |vrf: Option<&str>| ReceiverKey {
+            port: Port::Multihop,
+            family: Family::V6,
+            vrf: vrf.map(str::to_owned),
+        };
+        assert_eq!(key(None).socket_name(), "bfd-receive-4784-ipv6");
+        assert_eq!(key(Some("edge")).socket_name(), "bfd-receive-4784-ipv6-in-edge");
+    }
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::lease::{LEASE, MainTurns};
 use super::session::BfdSession;
-use super::socket::{self, Datagram, Port};
+use super::socket::{self, Datagram, Port, ReceiverKey};
 use super::{BfdOrder, InheritedBfd, LONGEST_STOP, ThreadReport, Wanted};
 use crate::bfd::packet::{self, DropReason};
 use crate::model::Family;
@@ -86,7 +86,7 @@ struct Thread {
     reports: mpsc::Sender<ThreadReport>,
     scheduling: Scheduling,
     sessions: Vec<BfdSession>,
-    receivers: BTreeMap<(Port, Family), Receiver>,
+    receivers: BTreeMap<ReceiverKey, Receiver>,
     drops: BTreeMap<DropReason, u64>,
     withheld: Option<Instant>,
     /// When the thread ends at the latest.
@@ -102,17 +102,18 @@ impl Thread {
     fn inherit(&mut self, inherited: InheritedBfd) {
         let now = Instant::now();
         let mut sockets: BTreeMap<String, OwnedFd> = inherited.sockets.into_iter().collect();
+        let keys: BTreeSet<ReceiverKey> =
+            inherited.sessions.iter().map(|session| ReceiverKey::of(&session.ends)).collect();
         for saved in inherited.sessions {
             let socket = sockets.remove(&super::sender_name(&saved.name));
             let mut session = BfdSession::restore(saved, socket, now);
             session.transmit(now, true);
             self.sessions.push(session);
         }
-        for (port, family) in ALL_RECEIVERS {
-            if let Some(Ok(receiver)) =
-                sockets.remove(&receiver_name(port, family)).map(|one| reading(one, family))
-            {
-                self.receivers.insert((port, family), receiver);
+        for key in keys {
+            let socket = sockets.remove(&key.socket_name());
+            if let Some(Ok(receiver)) = socket.map(|one| reading(one, key.family)) {
+                self.receivers.insert(key, receiver);
             }
         }
     }
@@ -229,33 +230,47 @@ impl Thread {
 
     /// Opens the ports that the sessions need.
     fn open_ports(&mut self, now: Instant) {
-        let needed: BTreeSet<(Port, Family)> = self
-            .sessions
-            .iter()
-            .map(|session| (Port::of(&session.wanted.ends), Family::of(session.wanted.ends.peer)))
-            .collect();
+        let needed: BTreeSet<ReceiverKey> =
+            self.sessions.iter().map(|session| ReceiverKey::of(&session.wanted.ends)).collect();
         let before = self.receivers.len();
         self.receivers.retain(|key, _| needed.contains(key));
         self.changed |= self.receivers.len() != before;
-        for (port, family) in needed {
-            match self.receivers.get(&(port, family)) {
+        for key in &needed {
+            match self.receivers.get(key) {
                 Some(Receiver::Open { .. }) => continue,
                 Some(Receiver::Closed { retry, .. }) if now < *retry => continue,
                 Some(Receiver::Closed { .. }) | None => {}
             }
-            let known = self.receivers.contains_key(&(port, family));
-            let receiver = match socket::receiver(port, family).and_then(|socket| reading(socket, family)) {
-                Ok(receiver) => receiver,
-                Err(error) => {
-                    let error = socket::receiver_error(&error);
-                    if !known {
-                        warn!(port = port.number(), %family, error, "BFD cannot receive");
+            let known = self.receivers.contains_key(key);
+            let is_shared = needed.iter().filter(|other| is_one_port(other, key)).count() > 1;
+            if is_shared {
+                self.share_port(key);
+            }
+            let receiver =
+                match socket::receiver(key, is_shared).and_then(|socket| reading(socket, key.family)) {
+                    Ok(receiver) => receiver,
+                    Err(error) => {
+                        let error = socket::receiver_error(&error);
+                        if !known {
+                            let (port, family, vrf) = (key.port.number(), key.family, key.vrf.as_deref());
+                            warn!(port, %family, vrf, error, "BFD cannot receive");
+                        }
+                        Receiver::Closed { error, retry: now + RETRY }
                     }
-                    Receiver::Closed { error, retry: now + RETRY }
-                }
-            };
+                };
             self.changed |= !known || matches!(receiver, Receiver::Open { .. });
-            self.receivers.insert((port, family), receiver);
+            self.receivers.insert(key.clone(), receiver);
+        }
+    }
+
+    /// Lets another receiver have the port of those that are open.
+    fn share_port(&self, key: &ReceiverKey) {
+        for (other, receiver) in &self.receivers {
+            if let Receiver::Open { shared, .. } = receiver
+                && is_one_port(other, key)
+            {
+                let _ = socket::share(shared.as_fd()); // then the other one cannot be opened, and that is said
+            }
         }
     }
 
@@ -266,10 +281,10 @@ impl Thread {
         }
         let most = BUDGET + BUDGET_OF_SESSION * self.sessions.len();
         // A few of each port in turns, so that a flood of one does not starve the others.
-        let mut ports: Vec<(&(Port, Family), &Receiver)> = self.receivers.iter().collect();
+        let mut ports: Vec<(&ReceiverKey, &Receiver)> = self.receivers.iter().collect();
         while !ports.is_empty() {
             let mut waiting = Vec::new();
-            for ((port, family), receiver) in ports {
+            for (key, receiver) in ports {
                 let Receiver::Open { socket, .. } = receiver else { continue };
                 let mut rest = TURN_OF_PORT;
                 while rest > 0 {
@@ -284,18 +299,17 @@ impl Thread {
                     };
                     rest -= 1;
                     self.budget.read += 1;
-                    match accept(&mut self.sessions, *port, &datagram, now) {
+                    match accept(&mut self.sessions, key, &datagram, now) {
                         Ok(changed) => self.changed |= changed,
                         Err(reason) => *self.drops.entry(reason).or_default() += 1,
                     }
                 }
                 if rest == 0 {
-                    waiting.push((port, family));
+                    waiting.push(key);
                 }
             }
             let receivers = &self.receivers;
-            ports =
-                receivers.iter().filter(|((port, family), _)| waiting.contains(&(port, family))).collect();
+            ports = receivers.iter().filter(|(key, _)| waiting.contains(key)).collect();
         }
         false
     }
@@ -327,14 +341,15 @@ impl Thread {
             return;
         }
         let wanted = || self.sessions.iter().filter(|session| session.leaves.is_none());
-        let sockets = self.receivers.iter().filter_map(|((port, family), receiver)| match receiver {
-            Receiver::Open { shared, .. } => Some((receiver_name(*port, *family), shared.clone())),
+        let sockets = self.receivers.iter().filter_map(|(key, receiver)| match receiver {
+            Receiver::Open { shared, .. } => Some((key.socket_name(), shared.clone())),
             Receiver::Closed { .. } => None,
         });
-        let closed = self.receivers.iter().filter_map(|((port, family), receiver)| match receiver {
+        let closed = self.receivers.iter().filter_map(|(key, receiver)| match receiver {
             Receiver::Open { .. } => None,
             Receiver::Closed { error, .. } => {
-                Some((format!("UDP port {} for {family}", port.number()), error.clone()))
+                let inside = key.vrf.as_ref().map_or(String::new(), |vrf| format!(" in VRF {vrf}"));
+                Some((format!("UDP port {} for {}{inside}", key.port.number(), key.family), error.clone()))
             }
         });
         let report = ThreadReport {
@@ -354,16 +369,9 @@ impl Thread {
     }
 }
 
-const ALL_RECEIVERS: [(Port, Family); 4] = [
-    (Port::SingleHop, Family::V4),
-    (Port::SingleHop, Family::V6),
-    (Port::Multihop, Family::V4),
-    (Port::Multihop, Family::V6),
-];
-
-/// The name of the socket that receives on a port.
-fn receiver_name(port: Port, family: Family) -> String {
-    format!("bfd-receive-{}-{}", port.number(), family.to_string().to_lowercase())
+/// Whether two receivers are for the same port and family.
+fn is_one_port(one: &ReceiverKey, other: &ReceiverKey) -> bool {
+    (one.port, one.family) == (other.port, other.family)
 }
 
 fn reading(socket: OwnedFd, family: Family) -> io::Result<Receiver> {
@@ -378,18 +386,18 @@ fn reading(socket: OwnedFd, family: Family) -> io::Result<Receiver> {
 /// The reason to drop it.
 fn accept(
     sessions: &mut [BfdSession],
-    port: Port,
+    receiver: &ReceiverKey,
     datagram: &Datagram,
     now: Instant,
 ) -> Result<bool, DropReason> {
     let ttl = datagram.ttl.ok_or(DropReason::Ttl)?;
-    if port == Port::SingleHop && ttl != u8::MAX {
+    if receiver.port == Port::SingleHop && ttl != u8::MAX {
         return Err(DropReason::Ttl);
     }
     let packet = packet::decode(datagram.octets.get(..datagram.length).ok_or(DropReason::Length)?)?;
     let named = packet.your_discriminator;
     let session = sessions.iter_mut().find(|session| {
-        session.is_from(port, datagram)
+        session.is_from(receiver, datagram)
             && match named {
                 0 => session.leaves.is_none(),
                 named => session.machine.discriminator() == named,

@@ -7,6 +7,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) fn up(now: Instant) -> BfdSessionReport {
     BfdSessionReport {
         ends: Ends {
+            vrf: None,
             local: "10.0.1.11".parse().unwrap(),
             peer: "10.0.1.1".parse().unwrap(),
             interface: 2,

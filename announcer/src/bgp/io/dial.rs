@@ -118,7 +118,7 @@ async fn attempt(
     clues.location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
     let peer_socket = socket_address(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
-    let chosen = path::source(peer_socket, peer.interface.as_deref(), route, &avoided).await;
+    let chosen = path::source(peer_socket, peer.device(), route, &avoided).await;
     let (choice, addresses) = chosen.map_err(|error| tcp_failure(&error))?;
     // The configured address, or the one that was chosen; none if there are only VIPs.
     let source = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
@@ -132,7 +132,7 @@ async fn attempt(
         mss: peer.tcp_mss,
         // RFC 5082 §3: a packet of 255 loses one at each router on the way.
         least_ttl: peer.ttl_security.then(|| u8::MAX - (peer.multihop - 1)),
-        interface: peer.interface.as_deref(),
+        device: peer.device(),
         key: key.as_ref(),
     };
     let source_socket = socket_address(source, 0, route.interface);
@@ -177,20 +177,15 @@ pub(super) async fn locate(
     routers: &LearntRouters,
 ) -> Result<(IpAddr, Path), TcpFailure> {
     let tcp_failure = |error| tcp_failure(&error);
-    let over = match &peer.interface {
-        Some(name) => Some(
-            path::interface(name)
-                .await
-                .map_err(tcp_failure)?
-                .ok_or_else(|| TcpFailure::NoInterface(name.clone()))?,
-        ),
-        None => None,
-    };
+    let (over, table) = device(peer).await?;
     let (address, over) = match peer.address {
         PeerAddress::Ip(address) => (address, over),
         PeerAddress::DefaultGateway => match known {
             Some((address, interface)) => (address, Some(interface)),
-            None => path::gateway(over).await.map_err(tcp_failure)?.ok_or(TcpFailure::NoGateway)?,
+            None => path::gateway(over.filter(|_| peer.interface.is_some()), table)
+                .await
+                .map_err(tcp_failure)?
+                .ok_or(TcpFailure::NoGateway)?,
         },
         PeerAddress::RouterAdvertisement => match known {
             Some((address, interface)) => (address, Some(interface)),
@@ -198,6 +193,26 @@ pub(super) async fn locate(
         },
     };
     Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
+}
+
+/// The index of the device to which the session is bound, and the routing table of its VRF.
+async fn device(peer: &PeerConfig) -> Result<(Option<u32>, Option<u32>), TcpFailure> {
+    let find = async |name: &Option<String>, missing: fn(String) -> TcpFailure| match name {
+        Some(name) => {
+            let found = path::interface(name).await.map_err(|error| tcp_failure(&error))?;
+            Ok(Some(found.ok_or_else(|| missing(name.clone()))?))
+        }
+        None => Ok(None),
+    };
+    let interface = find(&peer.interface, TcpFailure::NoInterface).await?;
+    let vrf = find(&peer.vrf, TcpFailure::NoVrf).await?;
+    if let (Some(port), Some(vrf)) = (interface, vrf)
+        && port.controller != Some(vrf.index)
+    {
+        let [interface, vrf] = [&peer.interface, &peer.vrf].map(|name| name.clone().unwrap_or_default());
+        return Err(TcpFailure::NotInVrf { interface, vrf });
+    }
+    Ok((interface.or(vrf).map(|device| device.index), vrf.and_then(|vrf| vrf.table)))
 }
 
 /// The router that the peer's interface has now.
@@ -248,7 +263,7 @@ pub async fn ends(
 ) -> Result<PeerEnds, TcpFailure> {
     let (address, route) = locate(peer, None, routers).await?;
     let peer_socket = socket_address(address, peer.port, route.interface);
-    let chosen = path::source(peer_socket, peer.interface.as_deref(), route, vips).await;
+    let chosen = path::source(peer_socket, peer.device(), route, vips).await;
     let (choice, _) = chosen.map_err(|error| tcp_failure(&error))?;
     let local = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
     let location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };

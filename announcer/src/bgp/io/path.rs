@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use netlink_dump::{dump, one};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoData, InfoVrf, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
@@ -27,17 +28,17 @@ use crate::model::Family;
 /// The query uses a socket that prefers public addresses (RFC 5014), because RTM_GETROUTE has no such preference.
 pub(super) async fn source(
     peer: SocketAddr,
-    interface: Option<&str>,
+    device: Option<&str>,
     path: Path,
     vips: &BTreeSet<IpAddr>,
 ) -> io::Result<(Option<IpAddr>, Vec<Address>)> {
     let ours = addresses(path.interface).await?;
     // If the socket gives no answer, for example over a route that was just added, the source address of the route is used.
-    let choice = sockopt::preferred_source(peer, interface).unwrap_or(path.source);
+    let choice = sockopt::preferred_source(peer, device).unwrap_or(path.source);
     Ok((pure::source(choice, path.via.unwrap_or(peer.ip()), &ours, vips), ours))
 }
 
-/// The way that the kernel would choose for packets to `address`; with `over`, on that interface.
+/// The way that the kernel would choose for packets to `address`; with `over`, on that interface, or in that VRF.
 pub(super) async fn towards(address: IpAddr, over: Option<u32>) -> io::Result<Path> {
     let netlink = Netlink::open()?;
     let mut question = RouteMessage::default();
@@ -78,20 +79,54 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// The index of an interface; `None`: there is none of that name.
-pub(super) async fn interface(name: &str) -> io::Result<Option<u32>> {
+/// An interface, as a session needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionDevice {
+    /// Its index.
+    pub(super) index: u32,
+    /// The index of the VRF, bridge or bond that it is a port of; `None`: of none.
+    pub(super) controller: Option<u32>,
+    /// The routing table of a VRF; `None`: it is no VRF.
+    pub(super) table: Option<u32>,
+}
+
+/// An interface; `None`: there is none of that name.
+pub(super) async fn interface(name: &str) -> io::Result<Option<SessionDevice>> {
     let netlink = Netlink::open()?;
     let answer = one(netlink.handle.link().get().match_name(name.to_owned())).await;
     match answer.map_err(to_io) {
-        Ok(link) => Ok(link.map(|link| link.header.index)),
+        Ok(link) => Ok(link.as_ref().map(device)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+fn device(link: &LinkMessage) -> SessionDevice {
+    let (mut controller, mut table) = (None, None);
+    for attribute in &link.attributes {
+        if let LinkAttribute::Controller(index) = attribute {
+            controller = Some(*index);
+        } else if let LinkAttribute::LinkInfo(infos) = attribute {
+            for info in infos {
+                if let LinkInfo::Data(InfoData::Vrf(facts)) = info {
+                    table = facts.iter().find_map(|fact| {
+                        if let InfoVrf::TableId(table) = fact { Some(*table) } else { None }
+                    });
+                }
+            }
+        }
+    }
+    SessionDevice { index: link.header.index, controller, table }
+}
+
 /// The next hop of the default route, with its interface if it is link-local. The IPv4 route is used; if there is none and `over`
-/// is given, the IPv6 route on that interface. The route with the lowest metric is used.
-pub(super) async fn gateway(over: Option<u32>) -> io::Result<Option<(IpAddr, Option<u32>)>> {
+/// is given, the IPv6 route on that interface. The route with the lowest metric is used. `table` is that of a VRF; without it, the main
+/// table is read.
+pub(super) async fn gateway(
+    over: Option<u32>,
+    table: Option<u32>,
+) -> io::Result<Option<(IpAddr, Option<u32>)>> {
+    let table = table.unwrap_or(RouteHeader::RT_TABLE_MAIN.into());
     let mut best: Option<(u32, IpAddr, u32)> = None;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         if best.is_some() || (family == AddressFamily::Inet6 && over.is_none()) {
@@ -102,7 +137,7 @@ pub(super) async fn gateway(over: Option<u32>) -> io::Result<Option<(IpAddr, Opt
         question.header.address_family = family;
         for route in dump(|| netlink.handle.route().get(question.clone())).await.map_err(to_io)? {
             let candidate =
-                default_route(&route).filter(|(_, _, index)| over.is_none_or(|over| over == *index));
+                default_route(&route, table).filter(|(_, _, index)| over.is_none_or(|over| over == *index));
             best = match (best, candidate) {
                 (Some(best), Some(candidate)) if candidate.0 >= best.0 => Some(best),
                 (best, None) => best,
@@ -113,19 +148,18 @@ pub(super) async fn gateway(over: Option<u32>) -> io::Result<Option<(IpAddr, Opt
     Ok(best.map(|(_, gateway, index)| (gateway, over.or(Some(index)))))
 }
 
-/// Metric, next hop and interface of a default route of the main table.
-fn default_route(route: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
+/// Metric, next hop and interface of a default route of a routing table.
+fn default_route(route: &RouteMessage, table: u32) -> Option<(u32, IpAddr, u32)> {
     let header = &route.header;
-    if header.destination_prefix_length != 0
-        || header.kind != RouteType::Unicast
-        || header.table != RouteHeader::RT_TABLE_MAIN
-    {
+    if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
         return None;
     }
-    let (mut metric, mut gateway, mut interface) = (0, None, None);
+    let (mut metric, mut gateway, mut interface, mut of_table) = (0, None, None, header.table.into());
     for attribute in &route.attributes {
         if let RouteAttribute::Priority(priority) = attribute {
             metric = *priority;
+        } else if let RouteAttribute::Table(number) = attribute {
+            of_table = *number; // the header has no room for a number above 255
         } else if let RouteAttribute::Gateway(address) = attribute {
             gateway = ip(address);
         } else if let RouteAttribute::Oif(index) = attribute {
@@ -139,6 +173,9 @@ fn default_route(route: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
             });
         }
     }
+    if of_table != table {
+        return None;
+    }
     Some((metric, gateway?, interface?))
 }
 
@@ -151,7 +188,8 @@ pub(super) async fn advertised_default_routes() -> io::Result<BTreeMap<u32, Ipv6
     let mut found = BTreeMap::new();
     for route in dump(|| netlink.handle.route().get(question.clone())).await.map_err(to_io)? {
         if route.header.protocol == RouteProtocol::Ra
-            && let Some((_, IpAddr::V6(router), index)) = default_route(&route)
+            && let Some((_, IpAddr::V6(router), index)) =
+                default_route(&route, RouteHeader::RT_TABLE_MAIN.into())
         {
             found.insert(index, router);
         }
@@ -267,10 +305,29 @@ pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_default_route_belongs_to_one_table() {
+        let mut route = RouteMessage::default();
+        (route.header.kind, route.header.table) = (RouteType::Unicast, 252);
+        let gateway = "10.0.0.1".parse().unwrap();
+        route.attributes = vec![
+            RouteAttribute::Table(1000),
+            RouteAttribute::Gateway(RouteAddress::from(gateway)),
+            RouteAttribute::Oif(7),
+        ];
+        assert_eq!(default_route(&route, 1000), Some((0, gateway, 7)));
+        assert_eq!(default_route(&route, 254), None);
+        route.attributes.remove(0);
+        route.header.table = 254;
+        assert_eq!(default_route(&route, 254), Some((0, gateway, 7)));
+        assert_eq!(default_route(&route, 1000), None);
+    }
+
     #[tokio::test]
     async fn the_kernel_is_asked() {
         let path = towards("127.0.0.1".parse().unwrap(), None).await.unwrap();
-        assert_eq!(interface("lo").await.unwrap(), Some(path.interface));
+        let lo = SessionDevice { index: path.interface, controller: None, table: None };
+        assert_eq!(interface("lo").await.unwrap(), Some(lo));
         assert_eq!(interface("nosuch0").await.unwrap(), None);
         let (here, nowhere) = ("127.0.0.1".parse().unwrap(), "2001:db8::dead".parse().unwrap());
         assert_eq!(families_on_host(&[here, nowhere].into()).await.unwrap(), [Family::V4].into());

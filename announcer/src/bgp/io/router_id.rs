@@ -89,7 +89,7 @@ async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> S
         Err(failure) => return SourceLookup::NoWay(failure.to_string()),
     };
     let end = SocketAddr::new(address, peer.port);
-    match path::source(end, peer.interface.as_deref(), route, vips).await {
+    match path::source(end, peer.device(), route, vips).await {
         Ok((Some(source), _)) => SourceLookup::Source(source),
         Ok((None, _)) => SourceLookup::Vip(route.source),
         Err(error) => SourceLookup::NoWay(error.to_string()),

@@ -34,16 +34,16 @@ pub(super) struct SocketOptions<'a> {
     pub(super) mss: Option<u16>,
     /// The lowest TTL of received packets.
     pub(super) least_ttl: Option<u8>,
-    /// The interface to which it is bound.
-    pub(super) interface: Option<&'a str>,
+    /// The interface or the VRF to which it is bound.
+    pub(super) device: Option<&'a str>,
     /// The key that signs every segment.
     pub(super) key: Option<&'a Md5Key>,
 }
 
 /// Sets all options before the connection is opened, because they have to apply to the SYN.
 pub(super) fn prepare(socket: &Socket, wants: &SocketOptions<'_>) -> io::Result<()> {
-    if let Some(interface) = wants.interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
+    if let Some(device) = wants.device {
+        socket.bind_device(Some(device.as_bytes()))?;
     }
     let least = wants.least_ttl.map(i32::from);
     match wants.peer.ip() {
@@ -90,10 +90,10 @@ fn prefer_public(socket: &Socket) -> io::Result<()> {
 }
 
 /// The source that the kernel chooses towards `peer` for a socket with the options of a session; nothing is sent.
-pub(super) fn preferred_source(peer: SocketAddr, interface: Option<&str>) -> io::Result<IpAddr> {
+pub(super) fn preferred_source(peer: SocketAddr, device: Option<&str>) -> io::Result<IpAddr> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
     }
     if peer.is_ipv6() {
         prefer_public(&socket)?;
@@ -292,7 +292,7 @@ mod tests {
             silence: Duration::from_secs(9),
             mss: None,
             least_ttl: None,
-            interface: None,
+            device: None,
             key: None,
         }
     }
@@ -375,12 +375,10 @@ mod tests {
     #[test]
     fn a_socket_is_bound_to_its_interface() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        prepare(&socket, &SocketOptions { interface: Some("lo"), ..wants("127.0.0.1:1") }).unwrap();
+        prepare(&socket, &SocketOptions { device: Some("lo"), ..wants("127.0.0.1:1") }).unwrap();
         assert_eq!(socket.device().unwrap().unwrap(), b"lo");
         let none = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(
-            prepare(&none, &SocketOptions { interface: Some("nosuch0"), ..wants("127.0.0.1:1") }).is_err()
-        );
+        assert!(prepare(&none, &SocketOptions { device: Some("nosuch0"), ..wants("127.0.0.1:1") }).is_err());
     }
 
     /// Connects to a listener, as a session does.

@@ -264,7 +264,8 @@ impl PeerEntry {
                 local: ends.local,
                 peer: ends.peer,
                 interface: ends.interface,
-                device: self.config.interface.clone(),
+                device: self.config.device().map(str::to_owned),
+                vrf: self.config.vrf.clone(),
                 hops: self.config.multihop,
                 least_ttl: least_ttl(&self.config),
             },
@@ -286,7 +287,7 @@ fn least_ttl(peer: &PeerConfig) -> u8 {
 
 /// The keys that decide about the ends of a session.
 fn way(peer: &PeerConfig) -> impl PartialEq {
-    (peer.address, peer.interface.clone(), peer.source_address)
+    (peer.address, peer.interface.clone(), peer.vrf.clone(), peer.source_address)
 }
 
 /// Whether the ends of a session are looked up again: if BGP uses others, or if neither BGP nor BFD works over them.

@@ -181,6 +181,7 @@ mod tests {
 
     fn router() -> PeerStatus {
         PeerStatus {
+            vrf: None,
             name: "r1".into(),
             address: "10.0.1.1".into(),
             asn: Some(65000),

@@ -24,7 +24,7 @@ use crate::director::{NextHopSource, Report, VipReport, VipRoute};
 use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
-use crate::model::{Asn, Family, PeerAsn, PeerName, Weight};
+use crate::model::{Asn, Family, PeerAsn, PeerName, ServiceName, Weight};
 use crate::realtime::Scheduling;
 use crate::router_side;
 use crate::takeover::{StartReport, crash_outlook};
@@ -144,6 +144,8 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let drains = report.drains.iter().map(|order| (order.file.clone(), drain(&order.drain))).collect();
     let routers = context.peers.borrow().routers();
     let vip = |vip: &VipReport| self::vip(vip, delivered(vip, &routers));
+    let config = context.configs.borrow().clone();
+    let vrf_of = |name: &ServiceName| config.services.iter().find(|one| one.name == *name)?.vrf.clone();
     api::Status {
         host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,6 +163,7 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
             .collect(),
         services: (report.services.iter())
             .map(|service| api::ServiceStatus {
+                vrf: vrf_of(&service.name),
                 name: service.name.to_string(),
                 vips: service.vips.iter().map(vip).collect(),
                 weight: service.weight.map(Weight::get),
@@ -257,6 +260,7 @@ fn peer(
     api::PeerStatus {
         name: peer.name.to_string(),
         address: peer.shown_address(status.peer_address),
+        vrf: peer.vrf.clone(),
         asn: asn.map(Asn::get),
         state: status.state.to_string(),
         lasts: status.since.elapsed().as_secs_f64(),

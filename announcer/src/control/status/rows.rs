@@ -49,7 +49,20 @@ pub fn router_row(peer: &PeerStatus) -> StatusRow {
         (format!("down {}", age(peer.down.unwrap_or(peer.lasts))), format!("{why}; {up}"))
     };
     let cells = [peer.name.clone(), peer.address.clone(), state];
-    StatusRow { severity: severity::router(peer), cells, text, vips: Vec::new() }
+    StatusRow {
+        severity: severity::router(peer),
+        cells,
+        text: in_vrf(text, peer.vrf.as_deref()),
+        vips: Vec::new(),
+    }
+}
+
+/// With the VRF at the end, if there is one.
+fn in_vrf(text: String, vrf: Option<&str>) -> String {
+    match vrf {
+        Some(vrf) => format!("{text}; VRF {vrf}"),
+        None => text,
+    }
 }
 
 fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
@@ -100,7 +113,7 @@ pub fn service_rows(service: &ServiceStatus, all: bool) -> Vec<StatusRow> {
         StatusRow {
             severity: group.severity,
             cells: [name, count, age(since)],
-            text: with_vips(&group, total, all),
+            text: in_vrf(with_vips(&group, total, all), service.vrf.as_deref()),
             vips: group.vips.iter().map(|vip| vip.address).collect(),
         }
     };

@@ -20,6 +20,7 @@ pub(crate) fn router(name: &str, up: bool) -> PeerStatus {
         next_hops: BTreeMap::new(),
     };
     PeerStatus {
+        vrf: None,
         name: name.into(),
         address: "10.0.1.1".into(),
         asn: Some(65000),
@@ -83,7 +84,7 @@ pub(crate) fn status() -> Status {
         asn: 65001,
         router_id: Some("10.0.0.11".into()),
         peers: vec![router("r1", true), router("r2", true)],
-        services: vec![ServiceStatus { name: "www".into(), vips, weight: None }],
+        services: vec![ServiceStatus { name: "www".into(), vips, vrf: None, weight: None }],
         drains: BTreeMap::new(),
         listener_watch: None,
         warnings: vec![],
@@ -115,7 +116,7 @@ pub(crate) fn scene() -> Status {
             vip.routers.wanted = 3;
             vip
         });
-        ServiceStatus { name: name.into(), vips: vips.collect(), weight: None }
+        ServiceStatus { name: name.into(), vips: vips.collect(), vrf: None, weight: None }
     };
     let sick = "not_announced";
     let services = vec![
@@ -291,6 +292,7 @@ fn eight_healthy_services_are_not_folded_and_nine_are() {
     assert!(text(&few, &view).unwrap().contains("login"));
     // A status that does not fit into a small terminal is folded too.
     few.services.push(ServiceStatus {
+        vrf: None,
         name: "sick".into(),
         vips: scene().services[2].vips.clone(),
         weight: None,

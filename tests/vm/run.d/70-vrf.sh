@@ -1,0 +1,274 @@
+# A frontend whose router, VIPs and server are in the VRF `edge`, with FRR: sessions over IPv4 with TCP MD5 and over IPv6, both with BFD;
+# the VIPs on the device of the VRF; what is outside of the VRF neither answers a check nor carries a session; and an upgrade in place.
+#
+#   client ── eth1 router eth0 ── eth1 frontend; eth1 of the frontend and both of the router are in a VRF `edge`, and the VIPs are on edge
+. /vm/lib/functions.sh
+set -x
+modprobe -a dummy vrf
+bin=/vm/project/target/lab/bin
+router() { ip netns exec router "$@"; }
+client() { ip netns exec client "$@"; }
+in_vrf() { frontend ip vrf exec edge "$@"; }
+vips='192.0.2.80 2001:db8::80'
+
+two_hosts router
+frontend ip link set eth0 down
+frontend ip link set eth0 name eth1
+frontend ip link add edge type vrf table 10
+frontend ip link set edge up
+frontend ip link set eth1 master edge
+frontend ip link set eth1 up
+frontend ip address replace 10.0.0.2/24 dev eth1
+frontend ip address replace 2001:db8:1::2/64 dev eth1 nodad
+frontend ip route replace default via 10.0.0.1 vrf edge
+frontend ip -6 route replace default via 2001:db8:1::1 vrf edge
+ip netns add client
+ip link add eth1 netns router type veth peer name eth0 netns client
+for host in router client; do ip netns exec $host ip link set lo up; done
+router ip link set eth1 up
+client ip link set eth0 up
+router ip address add 10.9.0.1/24 dev eth1
+router ip address add 2001:db8:9::1/64 dev eth1 nodad
+client ip address add 10.9.0.2/24 dev eth0
+client ip address add 2001:db8:9::2/64 dev eth0 nodad
+client ip route add default via 10.9.0.1
+client ip -6 route add default via 2001:db8:9::1
+# The router has its side in a VRF too; the kernel removes the IPv6 addresses of new ports.
+router ip link add edge type vrf table 20
+router ip link set edge up
+router ip link set eth0 master edge
+router ip link set eth1 master edge
+router ip address replace 2001:db8:1::1/64 dev eth0 nodad
+router ip address replace 2001:db8:9::1/64 dev eth1 nodad
+router sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+
+# The rule of the VRF comes before that of the table `local`, as the kernel's documentation of VRFs advises: otherwise an address of this
+# host outside of the VRF hides the same address in it.
+for family in -4 -6; do
+	frontend ip $family rule add pref 32765 table local
+	frontend ip $family rule delete pref 0
+done
+
+# Outside of the VRF, the router's addresses are elsewhere, and the VIPs have a server of their own.
+frontend ip link add d0 type dummy
+frontend ip link set d0 up
+frontend ip address add 10.0.0.3/24 dev d0
+frontend ip address add 2001:db8:1::3/64 dev d0 nodad
+frontend ip address add 192.0.2.80/32 dev lo
+frontend ip address add 2001:db8::80/128 dev lo
+site() { # NAME: starts nginx with this answer
+	cat >/tmp/nginx-"$1".conf <<NGINX
+pid /tmp/nginx-$1.pid;
+error_log /tmp/nginx-$1.log;
+worker_processes 1;
+events {}
+http { access_log off; server { listen 80; listen [::]:80 ipv6only=on; return 200 "$1\n"; } }
+NGINX
+}
+site outside
+site inside
+frontend nginx -c /tmp/nginx-outside.conf
+start_inside() { in_vrf nginx -c /tmp/nginx-inside.conf; }
+stop_inside() {
+	in_vrf nginx -c /tmp/nginx-inside.conf -s stop
+	waited [ ! -e /tmp/nginx-inside.pid ]
+}
+start_inside
+[ "$(frontend curl --silent http://192.0.2.80/)" = outside ]
+
+# The router.
+mkdir -p /etc/frr/router /run/frr/router
+chown -R frr:frr /etc/frr/router /run/frr
+cat >/etc/frr/router/frr.conf <<'FRR'
+frr defaults datacenter
+router bgp 65000 vrf edge
+ bgp router-id 10.0.0.1
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ timers bgp 20 60
+ neighbor 10.0.0.2 remote-as 65001
+ neighbor 10.0.0.2 password edge-secret
+ neighbor 10.0.0.2 bfd 10 1000 1000
+ neighbor 2001:db8:1::2 remote-as 65001
+ neighbor 2001:db8:1::2 bfd 10 1000 1000
+ address-family ipv4 unicast
+  neighbor 10.0.0.2 activate
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor 2001:db8:1::2 activate
+ exit-address-family
+FRR
+: >/etc/frr/router/vtysh.conf
+for daemon in zebra bgpd bfdd; do
+	router /usr/lib/frr/$daemon -d -N router --log file:/tmp/frr-$daemon.log
+done
+vty() { router vtysh -N router "$@"; }
+waited vty -c 'show version'
+vty -f /etc/frr/router/frr.conf
+
+# The frontend, as the shipped unit runs it.
+mkdir -p /tmp/state/drain /tmp/run
+printf 'edge-secret\n' >/tmp/state/r1.key
+chown -R nobody:nogroup /tmp/state /tmp/run
+chmod 600 /tmp/state/r1.key
+cat >/tmp/announcer.toml <<'TOML'
+[bgp]
+asn = 65001
+router_id = "10.0.0.2"
+settle = "0s"
+graceful_restart = "120s"
+
+[[peer]]
+name = "r1"
+address = "10.0.0.1"
+asn = 65000
+vrf = "edge"
+hold_time = "60s"
+password_file = "/tmp/state/r1.key"
+families = ["ipv4"]
+[peer.bfd]
+interval = "1s"
+multiplier = 10
+
+[[peer]]
+name = "r1-v6"
+address = "2001:db8:1::1"
+asn = 65000
+vrf = "edge"
+hold_time = "60s"
+families = ["ipv6"]
+[peer.bfd]
+interval = "1s"
+multiplier = 10
+
+[health]
+listener_watch = "100ms"
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80", "2001:db8::80"]
+vrf = "edge"
+[[service.check]]
+http = "http://www.example.com/"
+expect_body = "inside"
+interval = "3s"
+timeout = "10s"
+[[service.check]]
+tcp = 80
+interval = "3s"
+timeout = "10s"
+TOML
+cp $bin/announcer /tmp/announcer
+capabilities=-all,+net_admin,+sys_nice
+unprivileged() {
+	frontend setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs --bounding-set $capabilities \
+		--inh-caps $capabilities --ambient-caps +net_admin,+sys_nice "$@"
+}
+unprivileged /tmp/announcer validate /tmp/announcer.toml
+announcer() { frontend /tmp/announcer "$@"; } # as root: a process of the daemon's own user may not ask it
+unprivileged /tmp/announcer run --log info --config /tmp/announcer.toml --socket /tmp/run/socket --state-dir /tmp/state >/tmp/announcer.log 2>&1 &
+explain() {
+	cat /tmp/announcer.log
+	announcer status --all --socket /tmp/run/socket || :
+	vty -c 'show bgp vrf edge summary' -c 'show bfd vrf edge peers brief' -c 'show bgp vrf edge ipv4 unicast' -c 'show bgp vrf edge ipv6 unicast'
+	tail -n 20 /tmp/frr-*.log
+	frontend ip address show
+	frontend ss -tlnp
+}
+announced() { # whether the router has both routes
+	router ip route show vrf edge 192.0.2.80 | grep -q 'via 10.0.0.2' && router ip -6 route show vrf edge 2001:db8::80 | grep -q 'via 2001:db8:1::2\|via fe80'
+}
+withdrawn() { # whether the router has none of them
+	[ ! "$(router ip route show vrf edge 192.0.2.80)" ] && [ ! "$(router ip -6 route show vrf edge 2001:db8::80)" ]
+}
+answers() { # whether the client gets the answer of the server in the VRF, from both VIPs
+	[ "$(client curl --silent --max-time 20 http://192.0.2.80/)" = inside ] &&
+		[ "$(client curl --silent --max-time 20 'http://[2001:db8::80]/')" = inside ]
+}
+bfd_up() { [ "$(vty -c 'show bfd vrf edge peers brief' | grep -c ' up')" = 2 ]; }
+waited announced
+waited bfd_up
+waited answers
+
+# What it says.
+announcer status --all --socket /tmp/run/socket >/tmp/status
+cat /tmp/status
+[ "$(grep -c 'VRF edge' /tmp/status)" -ge 3 ]
+announcer status --json --socket /tmp/run/socket | grep -q '"vrf": "edge"'
+announcer explain 192.0.2.80 --socket /tmp/run/socket | tee /tmp/explain
+grep -q 'The VIP is on edge' /tmp/explain
+announcer check www --config /tmp/announcer.toml | tee /tmp/check
+[ "$(grep -c 'HTTP 200' /tmp/check)" = 2 ]
+# The VIPs are on the device of the VRF, and those on lo are left alone.
+frontend ip address show dev edge | grep -q '192.0.2.80/32'
+frontend ip address show dev edge | grep -q '2001:db8::80/128'
+frontend ip address show dev lo | grep -q '192.0.2.80/32'
+# The sockets of the sessions are bound to the VRF.
+frontend ss -Htn state established dport = :179 | tee /tmp/sockets
+[ "$(grep -c '%edge:' /tmp/sockets)" = 2 ]
+
+# The server in the VRF dies. That outside of the VRF, with the same address and port, goes on.
+stop_inside
+waited withdrawn
+[ "$(frontend curl --silent http://192.0.2.80/)" = outside ]
+announcer status --all --socket /tmp/run/socket || :
+grep 'listener\|refused' /tmp/announcer.log || :
+start_inside
+waited announced
+waited answers
+
+# A VIP that another program removes is put back.
+frontend ip address delete 192.0.2.80/32 dev edge
+frontend ip address delete 2001:db8::80/128 dev edge
+on_edge() { frontend ip address show dev edge | grep -q '192.0.2.80/32' && frontend ip address show dev edge | grep -q '2001:db8::80/128'; }
+waited on_edge
+waited announced
+
+# dsr-setup puts the VIPs of a configuration on the device of their VRF. It says that they are also on lo, until they are not.
+setup() { frontend $bin/dsr-setup --state-dir /tmp/dsr "$@" --config /tmp/announcer.toml; }
+setup check >/tmp/said || [ $? = 1 ]
+grep -q '192.0.2.80/32 is also on lo' /tmp/said
+frontend ip address delete 192.0.2.80/32 dev lo
+frontend ip address delete 2001:db8::80/128 dev lo
+setup apply
+setup check
+setup check --json | grep -q '"device": "edge"'
+setup doctor --json >/tmp/doctor || :
+cat /tmp/doctor
+
+# An upgrade in place keeps the sessions, bound as they were.
+established() { vty -c 'show bgp vrf edge neighbors 10.0.0.2 json' | grep -o '"connectionsEstablished":[0-9]*\|"lastResetDueTo":[^,]*'; }
+before=$(established)
+cp /tmp/announcer /tmp/announcer.new
+mv /tmp/announcer.new /tmp/announcer
+announcer upgrade --socket /tmp/run/socket
+waited answers
+[ "$(established)" = "$before" ]
+bfd_up
+[ "$(frontend ss -Htn state established dport = :179 | grep -c '%edge:')" = 2 ]
+announced
+
+# Without the VRF, the session and the checks say so.
+sed 's/vrf = "edge"/vrf = "nosuch"/' /tmp/announcer.toml >/tmp/nosuch.toml
+announcer check www --config /tmp/nosuch.toml >/tmp/said || [ $? = 1 ]
+cat /tmp/said
+grep -q 'the VRF nosuch does not exist' /tmp/said
+
+# A server outside of each VRF serves in the VRF too, if the host says so.
+stop_inside
+waited withdrawn
+frontend sysctl -qw net.ipv4.tcp_l3mdev_accept=1
+frontend nginx -c /tmp/nginx-outside.conf -s stop
+site inside
+start_outside() { frontend nginx -c /tmp/nginx-inside.conf; }
+waited start_outside
+waited announced
+waited answers
+
+kill "$(cat /tmp/nginx-inside.pid)"
+waited withdrawn
+kill -- "$(frontend pidof announcer)"
+vty -c 'show bgp vrf edge summary'
+ip netns pids router | xargs -r kill
+ip netns delete client
+no_hosts router

@@ -426,7 +426,10 @@ pub(super) const INSTANCE: Block = Block {
             ],
             VRRP,
         ),
-        dropped(&["vrf"], "the VIP is on lo, outside of each VRF"),
+        dropped(
+            &["vrf"],
+            "write `vrf` in the `[[service]]`, and in the `[[peer]]` of each router in the VRF",
+        ),
         dropped(
             &["track_interface"],
             "a session ends when its link goes down; announcer looks at no other interface",

@@ -1,5 +1,5 @@
 //! A reload after which a host is no member of the chain any more, forwards nothing, or has another address: the other member hears that
-//! before the rules go. Two daemons, each in its own network namespace. Needs root, `ip`, `nft` and `nsenter`.
+//! before the rules go. And a daemon that finds other rules than the former one has stored. Two daemons, each in its own network namespace. Needs root, `ip`, `nft` and `nsenter`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use announcer::control::api::{ChainMember, ChainReport, Request, Response};
 use daemon::pair::{self, ADDRESSES, chain_of};
 use daemon::{Daemon, in_new_netns, ip, write_config};
+use nix::sys::signal::Signal;
 use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -203,5 +204,29 @@ fn another_own_address_has_its_effect_when_both_lists_have_it_and_the_rules_stay
         });
         assert_eq!(done, Ok(()));
         assert_eq!(chain_of(&a.daemon).unwrap().own.map(|own| own.to_string()).as_deref(), Some(ANOTHER));
+    });
+}
+
+/// The former daemon died while nft installed rules that forward to nobody, so what it has stored is older.
+#[test]
+fn rules_that_the_former_daemon_has_not_stored_are_replaced() {
+    in_new_netns(|folder| {
+        let (mut a, b) = start_two(folder);
+        a.daemon.signal(Signal::SIGKILL);
+        a.daemon.until_ended(PATIENCE);
+        let nft = |words: &str| {
+            let output = Command::new("nft").args(words.split(' ')).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let forwards = || nft("list chain ip announcer next_member").contains("dup to");
+        assert!(forwards(), "the rules outlive the daemon");
+        nft("flush chain ip announcer next_member");
+        assert!(!forwards());
+        a.daemon = Daemon::start(&a.folder, &config(&a.folder));
+        for member in [&a, &b] {
+            member.until_joined(ADDRESSES);
+        }
+        assert!(forwards(), "the daemon says that its rules forward");
     });
 }

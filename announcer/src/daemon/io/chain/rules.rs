@@ -57,6 +57,8 @@ pub(super) struct RuleWish<'a> {
 
 pub(super) struct RuleKeeper {
     installed: Option<Installed>,
+    /// Whether the kernel may have other rules than `installed`: a run of nft has failed, and perhaps not before they were replaced.
+    unknown: bool,
     last: Option<RuleSet>,
     neighbours: Option<Neighbours>,
     ethernet: BTreeMap<IpAddr, [u8; 6]>,
@@ -83,6 +85,7 @@ impl RuleKeeper {
         let stored: Option<Installed> = stored.and_then(|text| serde_json::from_str(&text).ok());
         let mut keeper = RuleKeeper {
             installed: None,
+            unknown: false,
             last: None,
             neighbours: None,
             ethernet: BTreeMap::new(),
@@ -102,8 +105,14 @@ impl RuleKeeper {
             && keeper.count().await.is_ok()
             && keeper.counters.iter().all(Option::is_some)
         {
-            info!("rules of the former process are in the kernel");
-            keeper.installed = Some(stored);
+            // The former process may have died between a run of nft and the file about it, so other rules may be in the kernel.
+            match apply(&stored.text).await {
+                Ok(()) => {
+                    info!("rules of the former process are in the kernel");
+                    keeper.installed = Some(stored);
+                }
+                Err(error) => warn!(%error, "rules of the former process could not be installed again"),
+            }
         }
         keeper
     }
@@ -235,7 +244,7 @@ impl RuleKeeper {
     }
 
     async fn install(&mut self, set: RuleSet, installed: Installed, channels: &ChainChannels) {
-        if self.installed.as_ref() == Some(&installed) {
+        if self.installed.as_ref() == Some(&installed) && !self.unknown {
             self.error = None;
             self.last = Some(set);
             return;
@@ -245,13 +254,11 @@ impl RuleKeeper {
             return;
         }
         // The same text needs no run of nft, but what the heartbeats say of it has changed.
-        if self.installed.as_ref().is_none_or(|known| known.text != installed.text) {
-            let mut applied = nft::apply(installed.text.clone()).await;
-            if let Err(nft::NftError::Refused(_)) = applied {
-                // A table of another version can have other parts.
-                applied = nft::apply(rules::remove() + &installed.text).await;
-            }
-            if let Err(why) = applied {
+        if self.unknown || self.installed.as_ref().is_none_or(|known| known.text != installed.text) {
+            if let Err(why) = apply(&installed.text).await {
+                if !matches!(why, nft::NftError::Refused(_) | nft::NftError::Missing) {
+                    self.unknown = true; // a run that did not end in time may have been carried out
+                }
                 let why = why.to_string();
                 if self.error.as_ref().is_none_or(|(known, _)| *known != why) {
                     warn!(reason = why, "rules of the chain were not installed");
@@ -264,7 +271,7 @@ impl RuleKeeper {
                 "rules of the chain were installed"
             );
         }
-        self.error = None;
+        (self.error, self.unknown) = (None, false);
         self.last = Some(set);
         self.store(installed, channels).await;
     }
@@ -356,6 +363,16 @@ impl RuleKeeper {
         self.readings = self.readings.wrapping_add(1);
         Ok(())
     }
+}
+
+/// Makes the rules of the kernel those of a text.
+async fn apply(text: &str) -> Result<(), nft::NftError> {
+    let applied = nft::apply(text.to_owned()).await;
+    if let Err(nft::NftError::Refused(_)) = applied {
+        // A table of another version can have other parts.
+        return nft::apply(rules::remove() + text).await;
+    }
+    applied
 }
 
 fn state_file(channels: &ChainChannels) -> PathBuf {

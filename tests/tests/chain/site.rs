@@ -258,6 +258,11 @@ impl Site {
         let node = self.node(frontend)?;
         self.kill_daemon(frontend)?;
         self.kill_server(frontend)?;
+        // A run of nft that the daemon had begun would outlive it, and install rules afterwards.
+        until(PATIENCE, || {
+            ensure!(node.pids_of("nft").is_empty(), "nft still runs on {frontend}");
+            Ok(())
+        })?;
         node.must(&["nft", "flush", "ruleset"])?;
         if node.must(&["ip", "-o", "link"])?.contains(VXLAN_DEVICE) {
             node.must(&["ip", "link", "delete", VXLAN_DEVICE])?;

@@ -10,6 +10,7 @@
 //!     server      sockets, queues, certificates               nft        the rules of the packet filter and one packet
 //!     packet      the octets that are sent and read           certificate   the validity in a certificate
 //!     written     what the configuration says about ports and routers
+//!     vrf         what is left out for VIPs in a VRF
 //! ```
 
 pub mod addresses;
@@ -23,6 +24,7 @@ pub mod packet;
 pub mod routing;
 pub mod server;
 pub mod traffic;
+pub mod vrf;
 pub mod written;
 
 use self::code::{Code, Severity, Watcher};
@@ -40,7 +42,12 @@ pub fn examine(seen: &Observations, question: &Question) -> DoctorReport {
     findings.extend(server::certificates(seen, question));
     findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.code, finding.vip));
     findings.dedup();
-    DoctorReport { vips: question.vips.iter().copied().collect(), findings, not_checked: not_checked(seen) }
+    let vips = question.vips.iter().copied().collect();
+    let report = DoctorReport { vips, findings, not_checked: not_checked(seen) };
+    match &question.vrf {
+        Some(name) => vrf::restrict(report, seen, name),
+        None => report,
+    }
 }
 
 /// What the daemon watches all the time, from a snapshot that need not have the rest. Notes are left out.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::try_join_all;
 
 use super::source::{VipSource, environment, texts};
 use super::{Failure, devices};
@@ -14,6 +16,8 @@ use crate::doctor::finding::DoctorReport;
 use crate::doctor::observations::Question;
 use crate::doctor::{examine, written};
 use crate::io::Host;
+use crate::io::device::{Device, DeviceKind};
+use crate::substitution::Variables;
 
 /// Seconds in a day.
 const DAY: i64 = 86_400;
@@ -52,53 +56,77 @@ pub(super) struct Doctor {
 impl Doctor {
     /// Examines the host, prints the findings, and returns the exit code of the worst one.
     pub(super) async fn carry_out(self, host: &Host) -> Result<ExitCode, Failure> {
-        let device = &host.vips().device().name;
-        let mut by_vrf = VipsByVrf::new();
-        let mut question = Question {
-            device: (device != "lo").then(|| device.clone()),
-            directors: self.directors.into_iter().collect(),
-            clients: self.clients.into_iter().collect(),
+        let base = Question {
+            directors: self.directors.iter().copied().collect(),
+            clients: self.clients.iter().copied().collect(),
             expires_within: self.expires_within.saturating_mul(DAY),
             ..Question::default()
         };
         let named = self.source.named();
-        if named.is_empty() {
-            for (name, text) in texts(self.source.config())? {
-                let variables = environment(&text);
-                for (vrf, vips) in config::vips_by_vrf(&name, &text, &variables)? {
-                    by_vrf.entry(vrf).or_default().extend(vips);
-                }
-                question.directors.extend(config::directors(&name, &text, &variables)?);
-                written::add(&mut question, &text, &variables);
+        let files = if named.is_empty() { files(self.source.config())? } else { Vec::new() };
+        let mut by_vrf = VipsByVrf::from([(None, named.clone())]);
+        for (name, text, variables) in &files {
+            for (vrf, vips) in config::vips_by_vrf(name, text, variables)? {
+                by_vrf.entry(vrf).or_default().extend(vips);
             }
-            question.vips = by_vrf.remove(&None).unwrap_or_default();
-            // VIPs of ours in a VRF are no leftovers.
-            question.is_complete = by_vrf.is_empty();
-        } else {
-            question.vips = named;
         }
-        if !self.ports.is_empty() {
-            let ports: BTreeSet<u16> = self.ports.into_iter().collect();
-            question.ports = question.vips.iter().map(|vip| (*vip, ports.clone())).collect();
+        // Without a VIP outside of VRFs, the VRFs alone are examined.
+        let is_one_in_vrf = by_vrf.iter().any(|(vrf, vips)| vrf.is_some() && !vips.is_empty());
+        by_vrf.retain(|vrf, vips| !vips.is_empty() || (vrf.is_none() && !is_one_in_vrf));
+        let all: BTreeSet<IpAddr> = by_vrf.values().flatten().copied().collect();
+        let mut questions: Vec<(Host, Question)> = Vec::new();
+        let devices = devices(host, by_vrf).await?;
+        for (host, vips) in devices.all {
+            let others = all.difference(&vips).copied().collect();
+            // What is left over is looked for once, on every device.
+            let is_complete = named.is_empty() && questions.is_empty();
+            let mut question =
+                Question { vips, others, is_complete, ..base.clone() }.on(host.vips().device());
+            for (name, text, variables) in &files {
+                question.directors.extend(config::directors(name, text, variables)?);
+                written::add(&mut question, text, variables);
+            }
+            if !self.ports.is_empty() {
+                let ports: BTreeSet<u16> = self.ports.iter().copied().collect();
+                question.ports = question.vips.iter().map(|vip| (*vip, ports.clone())).collect();
+            }
+            questions.push((host, question));
         }
         let listen = self.listen.map(Duration::from_secs);
-        let of_vrfs = devices(host, by_vrf).await?.all;
+        // All at the same time, because each listens for so long.
+        let examined = try_join_all(questions.iter().map(async |(host, question)| {
+            let seen = host.examine(question, listen).await.map_err(Failure::Observe)?;
+            Ok::<_, Failure>(examine(&seen, question))
+        }));
         let mut report = DoctorReport::default();
-        if of_vrfs.is_empty() || !question.vips.is_empty() {
-            let seen = host.examine(&question, listen).await.map_err(Failure::Observe)?;
-            report = examine(&seen, &question);
-        }
-        for (host, vips) in of_vrfs {
-            let device = Some(host.vips().device().name.clone());
-            let question = Question { vips, device, is_complete: false, ..question.clone() };
-            let seen = host.examine(&question, listen).await.map_err(Failure::Observe)?;
-            report.add(examine(&seen, &question));
-        }
+        examined.await?.into_iter().for_each(|other| report.add(other));
         if self.json {
             output::text(&report.json().map_err(Failure::Json)?);
         } else {
             output::text(&report.text());
         }
-        Ok(ExitCode::from(report.exit_code()))
+        // The VIPs of a VRF that does not exist are on no interface.
+        Ok(ExitCode::from(if devices.is_one_missing { 1 } else { report.exit_code() }))
+    }
+}
+
+/// The names, the texts and the variables of the files of the configuration.
+fn files(config: &Path) -> Result<Vec<(String, String, Variables)>, Failure> {
+    let with_variables = |(name, text): (String, String)| {
+        let variables = environment(&text);
+        (name, text, variables)
+    };
+    Ok(texts(config)?.into_iter().map(with_variables).collect())
+}
+
+impl Question {
+    /// The same question about VIPs on this device.
+    fn on(self, device: &Device) -> Question {
+        let name = Some(device.name.clone());
+        match device.kind {
+            DeviceKind::Loopback => Question { device: name.filter(|name| name != "lo"), ..self },
+            DeviceKind::Dummy => Question { device: name, ..self },
+            DeviceKind::Vrf => Question { device: name.clone(), vrf: name, ..self },
+        }
     }
 }

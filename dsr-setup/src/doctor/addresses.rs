@@ -76,8 +76,16 @@ fn of_one(seen: &Observations, question: &Question, address: &HostAddress) -> Ve
             again.clone(),
         ));
     } else if let Some(device) = question.device.as_ref().filter(|device| *device != interface) {
-        let evidence = format!("{net} is on {interface}, and not on {device}");
-        found.push(finding(Code::VipOnOtherInterface, evidence, again));
+        let is_on_both =
+            seen.addresses.iter().any(|other| other.net.addr() == vip && other.interface == *device);
+        let (evidence, repair) = match is_on_both {
+            true => (
+                format!("{net} is on {interface} as well as on {device}"),
+                format!("`ip address del {net} dev {interface}`"),
+            ),
+            false => (format!("{net} is on {interface}, and not on {device}"), again),
+        };
+        found.push(finding(Code::VipOnOtherInterface, evidence, repair));
     } else if net.prefix_len() != net.max_prefix_len() {
         found.push(finding(
             Code::VipPrefixLength,
@@ -119,7 +127,8 @@ fn connected(seen: &Observations, question: &Question, vip: IpAddr) -> Option<Fi
 /// Addresses of ours that the configuration does not name.
 fn left_over(seen: &Observations, question: &Question) -> Vec<Finding> {
     let ours = seen.addresses.iter().filter(|address| address.protocol == Some(OURS));
-    let others = ours.filter(|address| !question.vips.contains(&address.net.addr()));
+    let is_named = |vip: &IpAddr| question.vips.contains(vip) || question.others.contains(vip);
+    let others = ours.filter(|address| !is_named(&address.net.addr()));
     let finding = |address: &HostAddress| {
         let (net, vip) = (IpNet::from(address.net.addr()), address.net.addr());
         let evidence = format!(

@@ -59,6 +59,8 @@ pub struct LinkState {
     pub mtu: u32,
     /// Its Ethernet address, if it has one.
     pub mac: Option<Mac>,
+    /// The number of the VRF that it is, or that it is in; `None`: it is outside of each VRF.
+    pub vrf: Option<u32>,
 }
 
 /// An address of the host.
@@ -135,6 +137,8 @@ pub struct ListeningSocket {
     pub port: u16,
     /// Whether it accepts IPv6 only.
     pub is_v6_only: bool,
+    /// The number of the interface that it is bound to; `None`: of none.
+    pub device: Option<u32>,
     /// The connections that wait for `accept`.
     pub queue: u32,
     /// How many may wait.
@@ -284,8 +288,12 @@ pub struct Question {
     pub vips: BTreeSet<IpAddr>,
     /// The dummy or the VRF that has to have them; `None`: `lo`, and a VIP on another interface without neighbours is right too.
     pub device: Option<String>,
-    /// Whether these are all VIPs of the host, so that others of ours are left over.
+    /// The VRF in which the VIPs are, which has the name of `device`; `None`: in none. Only the `routers` of the same VRF belong to the question.
+    pub vrf: Option<String>,
+    /// Whether these and `others` are all VIPs of the host, so that further ones of ours are left over.
     pub is_complete: bool,
+    /// The VIPs of other devices.
+    pub others: BTreeSet<IpAddr>,
     /// The ports of the services of each VIP; without any, 80 and 443 are looked at, and one is enough.
     pub ports: BTreeMap<IpAddr, BTreeSet<u16>>,
     /// The names that clients ask for by TLS, by VIP and port. Without any, port 443 is asked without a name, if a server listens there.
@@ -350,6 +358,33 @@ impl Observations {
         self.addresses.iter().any(|address| address.net.addr() == vip)
     }
 
+    /// Whether a connection that arrives in this VRF, or outside of each, is given to a socket that is bound to this interface. One that is
+    /// bound to none serves outside, and in every VRF if `tcp_l3mdev_accept` is 1.
+    pub fn accepts_in(&self, vrf: Option<&str>, device: Option<u32>) -> bool {
+        let vrf = match vrf {
+            Some(name) => match self.link(name) {
+                Some(link) => Some(link.index),
+                None => return false,
+            },
+            None => None,
+        };
+        match device {
+            None => vrf.is_none() || self.setting(L3MDEV_ACCEPT) == 1,
+            Some(index) => self.vrf_of(|link| link.index == index) == vrf,
+        }
+    }
+
+    /// The number of the VRF of an interface.
+    fn vrf_of(&self, is_it: impl Fn(&LinkState) -> bool) -> Option<u32> {
+        self.links.iter().find(|link| is_it(link))?.vrf
+    }
+
+    /// Whether the interface is in the VRF with this name, or is its device.
+    pub fn is_in_vrf(&self, interface: &str, vrf: &str) -> bool {
+        let of = self.vrf_of(|link| link.name == interface);
+        of.is_some() && of == self.link(vrf).map(|vrf| vrf.index)
+    }
+
     /// The interfaces of the best route to `to` in the main table.
     pub fn interfaces_to(&self, to: IpAddr) -> BTreeSet<&str> {
         let fitting = self.routes.iter().filter(|route| route.to.contains(&to));
@@ -385,6 +420,9 @@ impl Observations {
         self.settings.get(path).copied().unwrap_or(0)
     }
 }
+
+/// The setting, below `/proc/sys`, with which a TCP socket that is bound to no interface serves in every VRF.
+pub const L3MDEV_ACCEPT: &str = "net/ipv4/tcp_l3mdev_accept";
 
 /// The address that stands for clients of this family if none is named: of the networks for documentation (RFC 5737, RFC 3849), so that
 /// only a default route leads to it.

@@ -20,15 +20,22 @@ const DAY: i64 = 86_400;
 /// The findings about servers.
 pub fn find(seen: &Observations, question: &Question) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Ok(listeners) = &seen.listeners {
+    if seen.listeners.is_ok() {
+        let listeners = listeners(seen, question);
         for vip in question.vips.iter().filter(|vip| seen.holds(**vip)) {
-            findings.extend(of_vip(listeners, question, *vip));
+            findings.extend(of_vip(&listeners, question, *vip));
         }
     }
     findings.extend(backlog(seen, question));
     findings.extend(cookies(seen));
     findings.extend(clock(seen));
     findings
+}
+
+/// The sockets that serve where the VIPs are: in their VRF, or outside of each.
+fn listeners<'a>(seen: &'a Observations, question: &Question) -> Vec<&'a ListeningSocket> {
+    let all = seen.listeners.iter().flatten();
+    all.filter(|socket| seen.accepts_in(question.vrf.as_deref(), socket.device)).collect()
 }
 
 /// The ports of a VIP, and whether each of them has to be served.
@@ -47,21 +54,21 @@ fn serves(socket: &ListeningSocket, vip: IpAddr, port: u16) -> bool {
     socket.port == port && (address == vip || (socket.address.is_unspecified() && (same_family || is_dual)))
 }
 
-fn of_vip(listeners: &[ListeningSocket], question: &Question, vip: IpAddr) -> Vec<Finding> {
+fn of_vip(listeners: &[&ListeningSocket], question: &Question, vip: IpAddr) -> Vec<Finding> {
     let (ports, each) = ports_of(question, vip);
     let served = |port: &u16| listeners.iter().any(|socket| serves(socket, vip, *port));
     let unserved: Vec<u16> = ports.iter().copied().filter(|port| !served(port)).collect();
     if each {
-        return unserved.iter().map(|port| unserved_port(listeners, vip, &[*port])).collect();
+        return unserved.iter().map(|port| unserved_port(listeners, question, vip, &[*port])).collect();
     }
     let is_none = unserved.len() == ports.len();
-    is_none.then(|| unserved_port(listeners, vip, &unserved)).into_iter().collect()
+    is_none.then(|| unserved_port(listeners, question, vip, &unserved)).into_iter().collect()
 }
 
 /// The finding about ports at which no connection to the VIP is accepted.
-fn unserved_port(listeners: &[ListeningSocket], vip: IpAddr, ports: &[u16]) -> Finding {
+fn unserved_port(listeners: &[&ListeningSocket], question: &Question, vip: IpAddr, ports: &[u16]) -> Finding {
     let at_port: Vec<&ListeningSocket> =
-        listeners.iter().filter(|socket| ports.contains(&socket.port)).collect();
+        listeners.iter().copied().filter(|socket| ports.contains(&socket.port)).collect();
     let shown: Vec<String> = at_port
         .iter()
         .map(|socket| std::net::SocketAddr::new(socket.address, socket.port).to_string())
@@ -77,10 +84,19 @@ fn unserved_port(listeners: &[ListeningSocket], vip: IpAddr, ports: &[u16]) -> F
     let own_on_loopback = at_port.iter().filter(of_family).filter(is_loopback).count();
     let on_loopback = at_port.iter().filter(is_loopback).count();
     let finding = if at_port.is_empty() {
+        let (place, start) = match &question.vrf {
+            Some(vrf) => (
+                format!(" in the VRF {vrf}"),
+                format!(
+                    "start the server in the VRF, as in `ip vrf exec {vrf} nginx`, or write net.ipv4.tcp_l3mdev_accept = 1"
+                ),
+            ),
+            None => (String::new(), "start the server".to_owned()),
+        };
         Finding::new(
             Code::ServerNotListening,
-            format!("nothing listens at port {ports}, so that {vip} refuses connections"),
-            format!("start the server; `--port` names other ports; {listen}"),
+            format!("nothing listens at port {ports}{place}, so that {vip} refuses connections"),
+            format!("{start}; `--port` names other ports; {listen}"),
         )
     } else if on_loopback == at_port.len() || (own > 0 && own_on_loopback == own) {
         Finding::new(
@@ -113,8 +129,7 @@ fn unserved_port(listeners: &[ListeningSocket], vip: IpAddr, ports: &[u16]) -> F
 
 /// The queues that are full now, with what the counters say; or the counters alone.
 fn backlog(seen: &Observations, question: &Question) -> Vec<Finding> {
-    let listeners = seen.listeners.as_deref().unwrap_or_default();
-    let mut full = queues(seen, listeners, question);
+    let mut full = queues(seen, question);
     let overflows = overflows(seen);
     match (full.first_mut(), overflows) {
         (Some(first), Some(overflows)) => first.evidence.push_str(&format!("; {}", overflows.evidence)),
@@ -144,8 +159,9 @@ impl AcceptQueue {
 pub fn accept_queues(seen: &Observations, question: &Question) -> BTreeMap<IpAddr, AcceptQueue> {
     let fullest = |vip: &IpAddr| {
         let (ports, _) = ports_of(question, *vip);
-        let listeners = seen.listeners.as_deref().unwrap_or_default();
-        let own = listeners.iter().filter(|socket| ports.iter().any(|port| serves(socket, *vip, *port)));
+        let own = listeners(seen, question)
+            .into_iter()
+            .filter(|socket| ports.iter().any(|port| serves(socket, *vip, *port)));
         let queues = own.map(|socket| AcceptQueue { waiting: socket.queue, limit: socket.backlog });
         Some((*vip, queues.reduce(|first, next| if first.is_as_full_as(next) { first } else { next })?))
     };
@@ -153,14 +169,16 @@ pub fn accept_queues(seen: &Observations, question: &Question) -> BTreeMap<IpAdd
 }
 
 /// Accept queues that are full now. The kernel lets one more in than `backlog` says.
-fn queues(seen: &Observations, listeners: &[ListeningSocket], question: &Question) -> Vec<Finding> {
+fn queues(seen: &Observations, question: &Question) -> Vec<Finding> {
     let is_of_vip = |socket: &&ListeningSocket| {
         question.vips.iter().any(|vip| {
             let (ports, _) = ports_of(question, *vip);
             seen.holds(*vip) && ports.iter().any(|port| serves(socket, *vip, *port))
         })
     };
-    let full = listeners.iter().filter(|socket| socket.queue > 0 && socket.queue >= socket.backlog);
+    let full = listeners(seen, question)
+        .into_iter()
+        .filter(|socket| socket.queue > 0 && socket.queue >= socket.backlog);
     let finding = |socket: &ListeningSocket| {
         let place = std::net::SocketAddr::new(socket.address, socket.port);
         let evidence = format!(
@@ -252,5 +270,7 @@ pub fn certificates(seen: &Observations, question: &Question) -> Vec<Finding> {
             Finding::new(Code::CertificateEnds, evidence, renew).of(*vip).as_bad_as(Severity::Warning)
         })
     };
-    seen.tls.iter().filter_map(finding).collect()
+    // The handshakes are made outside of VRFs: the server of another network may have answered.
+    let probes = seen.tls.iter().filter(|_| question.vrf.is_none());
+    probes.filter_map(finding).collect()
 }

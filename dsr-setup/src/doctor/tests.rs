@@ -18,6 +18,7 @@ mod neighbours;
 mod routing;
 mod server;
 mod traffic;
+mod vrf;
 mod watched;
 
 const VIP: &str = "192.0.2.80";
@@ -31,7 +32,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn link(index: u32, name: &str, kind: LinkKind) -> LinkState {
     let mac = (kind == LinkKind::Ethernet).then(|| mac(u8::try_from(index).unwrap()));
-    LinkState { index, name: name.into(), is_up: true, kind, mtu: 1500, mac }
+    LinkState { index, name: name.into(), is_up: true, kind, mtu: 1500, mac, vrf: None }
 }
 
 fn mac(last: u8) -> Mac {
@@ -55,7 +56,7 @@ fn route(to: &str, hops: &[(&str, &str)]) -> RouteState {
 }
 
 fn listener(address: &str, port: u16) -> ListeningSocket {
-    ListeningSocket { address: ip(address), port, is_v6_only: false, queue: 0, backlog: 128 }
+    ListeningSocket { address: ip(address), port, is_v6_only: false, device: None, queue: 0, backlog: 128 }
 }
 
 fn answer(interface: &str, address: &str, last: u8) -> NeighbourAnswer {

@@ -15,10 +15,12 @@ use crate::{config, range};
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 
-/// Adds what a file of the configuration says to the question.
+/// Adds what a file of the configuration says to the question: the routers of its VRF, or those in none, and the ports of each VIP.
 pub fn add(question: &mut Question, text: &str, variables: &Variables) {
     let Ok(file) = toml::from_str::<Table>(text) else { return };
-    for peer in tables(&file, "peer") {
+    let vrf_of = |of: &Table| of.get("vrf").and_then(Value::as_str).map(|text| expanded(text, variables));
+    let vrf = question.vrf.clone();
+    for peer in tables(&file, "peer").filter(|peer| vrf_of(peer) == vrf) {
         let address = peer.get("address").and_then(Value::as_str).map(|text| expanded(text, variables));
         question.routers.extend(address.and_then(|text| text.parse::<IpAddr>().ok()));
     }
@@ -122,6 +124,17 @@ mod tests {
                 .map(|port| (*port, question.names.get(&(ip("192.0.2.80"), *port)).map(String::as_str)))
                 .collect();
             assert_eq!(ports, want, "{check}");
+        }
+    }
+
+    #[test]
+    fn the_routers_are_those_of_the_same_vrf() {
+        let text = "[[peer]]\naddress = \"10.0.1.1\"\n[[peer]]\naddress = \"10.0.2.1\"\nvrf = \"edge\"\n";
+        for (vrf, want) in [(None, vec!["10.0.1.1"]), (Some("edge"), vec!["10.0.2.1"]), (Some("red"), vec![])]
+        {
+            let mut question = Question { vrf: vrf.map(Into::into), ..Question::default() };
+            add(&mut question, text, &Variables::new());
+            assert_eq!(question.routers, want.into_iter().map(ip).collect(), "{vrf:?}");
         }
     }
 

@@ -25,7 +25,8 @@ use crate::doctor::observations::{ChosenSource, Observations, Question, Seen, Un
 const DISCARD: u16 = 9;
 
 impl Host {
-    /// Takes the snapshot. With `listen`, it also counts the packets of the VIPs for so long.
+    /// Takes the snapshot. With `listen`, it also counts the packets of the VIPs for so long. For VIPs in a VRF, nothing is sent by IP and no
+    /// route is asked for: it would be that of another network.
     ///
     /// # Errors
     /// Those of rtnetlink and of `/proc/sys`, without which nothing can be said.
@@ -38,14 +39,15 @@ impl Host {
         let links = routes::links(handle).await?;
         let addresses = routes::addresses(handle, &links).await?;
         let held: BTreeSet<IpAddr> = addresses.iter().map(|address| address.net.addr()).collect();
+        let is_outside = question.vrf.is_none();
         let before = proc::counters();
         let listeners = sockets::listeners();
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut seen = Observations {
             routes: routes::routes(handle, &links).await?,
             rules: routes::rules(handle).await,
-            paths: routes::paths(handle, question, &held).await,
-            sources: sources(question),
+            paths: if is_outside { routes::paths(handle, question, &held).await } else { Vec::new() },
+            sources: if is_outside { sources(question) } else { Vec::new() },
             arp: sysctl::read_all()?,
             conf: proc::conf(),
             settings: proc::settings(),
@@ -60,9 +62,11 @@ impl Host {
         // All of these wait for packets, so they run at the same time.
         let (answers, mtu, capture, tls) = tokio::join!(
             blocking(&seen, question, neighbours::ask),
-            blocking(&seen, question, mtu::probe),
+            blocking(&seen, question, move |seen, question| {
+                if is_outside { mtu::probe(seen, question) } else { Ok(Vec::new()) }
+            }),
             blocking(&seen, question, move |_, question| capture::listen(question, listen)),
-            tls::handshakes(&seen, question),
+            async { if is_outside { tls::handshakes(&seen, question).await } else { Vec::new() } },
         );
         let aborted = || Unseen("the probe was aborted".into());
         let answers = answers.unwrap_or_else(|| Err(aborted()));

@@ -17,8 +17,15 @@ fn vip_question() -> Question {
 
 /// A host with the VIP on lo, and a server at port 80.
 fn healthy() -> Observations {
-    let lo =
-        LinkState { index: 1, name: "lo".into(), is_up: true, kind: LinkKind::Inner, mtu: 65_536, mac: None };
+    let lo = LinkState {
+        index: 1,
+        name: "lo".into(),
+        is_up: true,
+        kind: LinkKind::Inner,
+        mtu: 65_536,
+        mac: None,
+        vrf: None,
+    };
     let vip = HostAddress {
         net: "192.0.2.80/32".parse().unwrap(),
         interface: "lo".into(),
@@ -27,8 +34,14 @@ fn healthy() -> Observations {
         is_dadfailed: false,
         has_no_prefix_route: false,
     };
-    let server =
-        ListeningSocket { address: ip("0.0.0.0"), port: 80, is_v6_only: false, queue: 2, backlog: 128 };
+    let server = ListeningSocket {
+        address: ip("0.0.0.0"),
+        port: 80,
+        is_v6_only: false,
+        device: None,
+        queue: 2,
+        backlog: 128,
+    };
     Observations {
         links: vec![lo],
         addresses: vec![vip],

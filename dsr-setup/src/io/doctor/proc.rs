@@ -7,13 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::doctor::neighbours::MANAGERS;
-use crate::doctor::observations::{ConntrackState, Counters, ManagerProcess, Seen, Unseen};
+use crate::doctor::observations::{ConntrackState, Counters, L3MDEV_ACCEPT, ManagerProcess, Seen, Unseen};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
 /// The settings of each IPv4 interface that matter.
 const OF_INTERFACES: [&str; 3] = ["rp_filter", "forwarding", "send_redirects"];
 /// Other settings, below `/proc/sys`.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
+    L3MDEV_ACCEPT,
     "net/ipv4/ip_forward",
     "net/ipv4/fib_multipath_hash_policy",
     "net/ipv4/tcp_syncookies",

@@ -3,7 +3,7 @@
 //! Touches rtnetlink (RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE), and needs no privilege.
 #![allow(clippy::wildcard_enum_match_arm, reason = "netlink's own enums grow")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -25,7 +25,36 @@ use crate::io::vips::{flags, is, net, protocol, request_error};
 /// The interfaces.
 pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkState>, Error> {
     let all: Vec<LinkMessage> = dump(|| handle.link().get()).await.map_err(request_error)?;
-    Ok(all.iter().map(link).collect())
+    let mut links: Vec<LinkState> = all.iter().map(link).collect();
+    // The VRF of a port of a bridge or of a bond is that of the bridge or the bond.
+    let controllers: BTreeMap<u32, u32> = all.iter().filter_map(controller).collect();
+    let vrfs: BTreeSet<u32> = all.iter().filter(|link| is_vrf(link)).map(|link| link.header.index).collect();
+    for link in &mut links {
+        let next = |index: &u32| controllers.get(index).copied();
+        let above = std::iter::successors(Some(link.index), next).take(DEEPEST);
+        link.vrf = above.into_iter().find(|index| vrfs.contains(index));
+    }
+    Ok(links)
+}
+
+/// How many interfaces may be above each other.
+const DEEPEST: usize = 8;
+
+/// The interface, and the one that it is a port of.
+fn controller(message: &LinkMessage) -> Option<(u32, u32)> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some((message.header.index, *index)),
+        _ => None,
+    })
+}
+
+fn is_vrf(message: &LinkMessage) -> bool {
+    message.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => {
+            infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)))
+        }
+        _ => false,
+    })
 }
 
 fn link(message: &LinkMessage) -> LinkState {
@@ -42,6 +71,7 @@ fn link(message: &LinkMessage) -> LinkState {
         },
         mtu: 0,
         mac: None,
+        vrf: None,
     };
     for attribute in &message.attributes {
         match attribute {

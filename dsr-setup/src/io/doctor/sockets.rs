@@ -33,10 +33,11 @@ fn dump(family: u8, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
 }
 
 fn listener(socket: &InetResponse) -> ListeningSocket {
-    let SocketId { source_address: address, source_port: port, .. } = socket.header.socket_id;
+    let SocketId { source_address: address, source_port: port, interface_id, .. } = socket.header.socket_id;
     ListeningSocket {
         address,
         port,
+        device: Some(interface_id).filter(|index| *index != 0),
         is_v6_only: socket.nlas.iter().any(|attribute| matches!(attribute, Nla::SkV6Only(true))),
         queue: socket.header.recv_queue,
         backlog: socket.header.send_queue,

@@ -46,9 +46,9 @@ pub enum Error {
         "`{0}` is on a read-only file system: in a container, mount /proc/sys read-write or set it from the host"
     )]
     ReadOnly(String),
-    /// An IPv6 VIP on a host without IPv6.
-    #[error("IPv6 is disabled on lo: set net.ipv6.conf.lo.disable_ipv6 = 0, or leave the IPv6 VIPs out")]
-    Ipv6Disabled,
+    /// An IPv6 VIP on a device without IPv6, which has this name.
+    #[error("IPv6 is disabled on {0}: set net.ipv6.conf.{0}.disable_ipv6 = 0, or leave the IPv6 VIPs out")]
+    Ipv6Disabled(String),
     /// A file below `/proc` could not be read or written.
     #[error("`{path}`: {error}")]
     Proc {
@@ -75,7 +75,7 @@ impl Error {
             Error::Proc { error, .. }
             | Error::Netlink(error)
             | Error::Store(StoreError::Io { error, .. }) => error.raw_os_error(),
-            Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled | Error::Nft(_) => None,
+            Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled(_) | Error::Nft(_) => None,
             Error::Store(StoreError::Text { .. } | StoreError::NotRegular { .. }) => None,
         }
     }

@@ -189,7 +189,7 @@ impl Vips {
             Ok(()) => Ok(AddResult::Added),
             Err(error) if is(&error, libc::EEXIST) => Ok(AddResult::AlreadyThere),
             Err(error) if vip.is_ipv6() && NO_IPV6.iter().any(|code| is(&error, *code)) => {
-                Err(Error::Ipv6Disabled)
+                Err(Error::Ipv6Disabled(self.device.name.clone()))
             }
             Err(error) => Err(request_error(error)),
         }

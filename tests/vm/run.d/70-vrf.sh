@@ -1,5 +1,6 @@
 # A frontend whose router, VIPs and server are in the VRF `edge`, with FRR: sessions over IPv4 with TCP MD5 and over IPv6, both with BFD;
-# the VIPs on the device of the VRF; what is outside of the VRF neither answers a check nor carries a session; and an upgrade in place.
+# the VIPs on the device of the VRF; what is outside of the VRF neither answers a check nor carries a session; what
+# doctor finds; an upgrade in place; and a reload that adds and removes a service.
 #
 #   client ── eth1 router eth0 ── eth1 frontend; eth1 of the frontend and both of the router are in a VRF `edge`, and the VIPs are on edge
 . /vm/lib/functions.sh
@@ -226,19 +227,25 @@ waited announced
 
 # dsr-setup puts the VIPs of a configuration on the device of their VRF. It says that they are also on lo, until they are not.
 setup() { frontend $bin/dsr-setup --state-dir /tmp/dsr "$@" --config /tmp/announcer.toml; }
-setup check >/tmp/said || [ $? = 1 ]
+setup check >/tmp/said 2>&1 || [ $? = 1 ]
+cat /tmp/said
 grep -q '192.0.2.80/32 is also on lo' /tmp/said
 frontend ip address delete 192.0.2.80/32 dev lo
 frontend ip address delete 2001:db8::80/128 dev lo
 setup apply
 setup check
 setup check --json | grep -q '"device": "edge"'
-setup doctor --json >/tmp/doctor || :
+# doctor finds no error, and says what it does not look for in a VRF.
+examined() { setup doctor --json >/tmp/doctor && echo 0 || echo $?; } # the exit code
+[ "$(examined)" != 1 ] || { cat /tmp/doctor; exit 1; }
 cat /tmp/doctor
+if grep '"severity": "error"' /tmp/doctor; then exit 1; fi
+grep -q 'the VIPs of edge are in a VRF' /tmp/doctor
 
 # An upgrade in place keeps the sessions, bound as they were.
 established() { vty -c 'show bgp vrf edge neighbors 10.0.0.2 json' | grep -o '"connectionsEstablished":[0-9]*\|"lastResetDueTo":[^,]*'; }
 before=$(established)
+echo "$before" | grep -q '"connectionsEstablished":[1-9]'
 cp /tmp/announcer /tmp/announcer.new
 mv /tmp/announcer.new /tmp/announcer
 announcer upgrade --socket /tmp/run/socket
@@ -248,16 +255,56 @@ bfd_up
 [ "$(frontend ss -Htn state established dport = :179 | grep -c '%edge:')" = 2 ]
 announced
 
+# A reload adds a service, and a router whose interface is not in the VRF; another one removes both. Then the VIP leaves the VRF, and the
+# others stay.
+cp /tmp/announcer.toml /tmp/before.toml
+cat >>/tmp/announcer.toml <<'TOML'
+
+[[peer]]
+name = "wrong"
+address = "10.0.0.9"
+asn = 65000
+vrf = "edge"
+interface = "d0"
+
+[[service]]
+name = "more"
+vips = ["192.0.2.81"]
+vrf = "edge"
+[[service.check]]
+tcp = 80
+interval = "3s"
+timeout = "10s"
+TOML
+announcer reload --socket /tmp/run/socket
+has_more() { frontend ip address show dev edge | grep -q '192.0.2.81/32' && [ "$(router ip route show vrf edge 192.0.2.81)" ]; }
+waited has_more
+not_in_vrf() { announcer status --all --socket /tmp/run/socket | grep -q 'the interface `d0` is not in the VRF edge'; }
+waited not_in_vrf
+cp /tmp/before.toml /tmp/announcer.toml
+announcer reload --socket /tmp/run/socket
+has_no_more() { [ ! "$(frontend ip address show dev edge | grep '192.0.2.81/32')" ]; }
+waited has_no_more
+on_edge
+announced
+
 # Without the VRF, the session and the checks say so.
 sed 's/vrf = "edge"/vrf = "nosuch"/' /tmp/announcer.toml >/tmp/nosuch.toml
 announcer check www --config /tmp/nosuch.toml >/tmp/said || [ $? = 1 ]
 cat /tmp/said
 grep -q 'the VRF nosuch does not exist' /tmp/said
 
-# A server outside of each VRF serves in the VRF too, if the host says so.
+# doctor does not count a server outside of the VRF.
 stop_inside
 waited withdrawn
+[ "$(examined)" = 1 ]
+cat /tmp/doctor
+grep -q '"code": "server-not-listening"' /tmp/doctor
+grep -q 'nothing listens at port 80 in the VRF edge' /tmp/doctor
+
+# A server outside of each VRF serves in the VRF too, if the host says so.
 frontend sysctl -qw net.ipv4.tcp_l3mdev_accept=1
+[ "$(examined)" != 1 ] || { cat /tmp/doctor; exit 1; }
 frontend nginx -c /tmp/nginx-outside.conf -s stop
 site inside
 start_outside() { frontend nginx -c /tmp/nginx-inside.conf; }

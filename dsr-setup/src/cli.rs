@@ -1,5 +1,6 @@
 //! The commands, and the text that they print.
 
+mod devices;
 mod doctor;
 mod failure;
 mod order;
@@ -15,13 +16,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use futures_util::future::try_join_all;
 
+use self::devices::{by_device, devices};
 pub use self::failure::Failure;
 use self::order::Order;
 use self::source::VipSource;
 use self::tunnel::TunnelOptions;
 use crate::STATE_DIR;
-use crate::config::{self, VipsByVrf};
-use crate::io::device::DeviceError;
+use crate::config;
 use crate::io::lock::{self, Role};
 use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
@@ -219,21 +220,24 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Watch(Watch { source, tunnels }) => {
             // Without a VIP, the settings are kept.
             let none = || ([(None, BTreeSet::new())].into(), Forwarding::No);
-            let (by_vrf, forwarding) = source.read()?.unwrap_or_else(none);
+            let (by_vrf, _) = source.read()?.unwrap_or_else(none);
             host::permitted().map_err(Failure::NotPermitted)?;
             let mut tunnels = tunnels.kinds();
-            let mut all = devices(&host, by_vrf).await?.all;
-            if all.is_empty() {
-                all.push((host.clone(), BTreeSet::new()));
-            }
-            let keep = all.into_iter().map(|(of_device, vips)| {
-                let name = &of_device.vips().device().name;
-                let vrf = (name != &host.vips().device().name).then(|| name.clone());
-                let source = &source;
-                let read = move || source.read_one(&vrf);
-                watch::keep(of_device, (vips, forwarding), std::mem::take(&mut tunnels), read)
+            let keep = by_device(&host.vips().device().name, &by_vrf).into_iter().map(|(device, vrfs)| {
+                // `--device` has the tunnels.
+                let is_base = vrfs.contains(&None);
+                let tunnels = if is_base { std::mem::take(&mut tunnels) } else { BTreeSet::new() };
+                let (host, source) = (&host, &source);
+                let read = move || source.read_for(&vrfs);
+                async move {
+                    let Some(of_device) = watch::appeared(host, &device).await? else {
+                        return Ok(());
+                    };
+                    let wanted = read()?.unwrap_or((BTreeSet::new(), Forwarding::No));
+                    watch::keep(of_device, wanted, tunnels, read).await.map_err(Failure::Watch)
+                }
             });
-            try_join_all(keep).await.map_err(Failure::Watch)?;
+            try_join_all(keep).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Remove(remove) => remove.carry_out(&host).await,
@@ -246,37 +250,6 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 /// 1 if something is not as it should be.
 fn code(reports: &[Report]) -> ExitCode {
     ExitCode::from(u8::from(!reports.iter().all(Report::is_good)))
-}
-
-/// The devices of the VIPs, each with its VIPs. Only the first has the tunnels.
-struct Devices {
-    all: Vec<(Host, BTreeSet<IpAddr>)>,
-    /// Whether a VRF does not exist.
-    is_one_missing: bool,
-}
-
-/// The device of `host` for the VIPs in no VRF, and the devices of the VRFs. A VRF that does not exist has a warning: it may be made
-/// later, and the others do not wait for it.
-async fn devices(host: &Host, by_vrf: VipsByVrf) -> Result<Devices, Failure> {
-    let mut devices = Devices { all: Vec::new(), is_one_missing: false };
-    for (vrf, vips) in by_vrf {
-        match vrf {
-            None => devices.all.push((host.clone(), vips)),
-            Some(vrf) => match host.clone().on(&vrf).await {
-                Ok(of_vrf) => devices.all.push((of_vrf, vips)),
-                Err(DeviceError::Missing(vrf)) => {
-                    devices.is_one_missing = true;
-                    let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
-                    output::note(format_args!(
-                        "warning: the VRF {vrf} does not exist, so {} cannot be put there; `ip link add {vrf} type vrf table NUMBER` makes it",
-                        vips.join(", ")
-                    ));
-                }
-                Err(error @ (DeviceError::Kind(_) | DeviceError::Netlink(_))) => return Err(error.into()),
-            },
-        }
-    }
-    Ok(devices)
 }
 
 impl Apply {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::try_join_all;
 
+use super::Failure;
+use super::devices::devices;
 use super::source::{VipSource, environment, texts};
-use super::{Failure, devices};
 use crate::config::{self, VipsByVrf};
 use crate::doctor::finding::DoctorReport;
 use crate::doctor::observations::Question;

@@ -52,35 +52,41 @@ impl VipSource {
     /// The VIPs of the command line, otherwise those of the configuration's files, by VRF, and whether their chain forwards packets. If
     /// they name no VIP, which is allowed, it prints this, and there is nothing to do.
     pub(super) fn read(&self) -> Result<Option<(VipsByVrf, Forwarding)>, Failure> {
+        let (by_vrf, forwarding) = self.read_all()?;
+        if by_vrf.is_empty() {
+            output::note(format_args!(
+                "warning: `{}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`",
+                self.config.display()
+            ));
+        }
+        Ok((!by_vrf.is_empty()).then_some((by_vrf, forwarding)))
+    }
+
+    /// The same for the VIPs of these VRFs together (`None`: those in none), without a message.
+    pub(super) fn read_for(
+        &self,
+        vrfs: &BTreeSet<Option<String>>,
+    ) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
+        let (by_vrf, forwarding) = self.read_all()?;
+        let own = by_vrf.iter().filter(|(vrf, _)| vrfs.contains(*vrf)).flat_map(|(_, vips)| vips);
+        Ok((!by_vrf.is_empty()).then(|| (own.copied().collect(), forwarding)))
+    }
+
+    /// The VIPs by VRF, each with at least one, and whether the chain forwards packets.
+    fn read_all(&self) -> Result<(VipsByVrf, Forwarding), Failure> {
         let named = self.named();
         if !named.is_empty() {
-            return Ok(Some(([(None, named)].into(), Forwarding::No)));
+            return Ok(([(None, named)].into(), Forwarding::No));
         }
-        let path = &self.config;
         let (mut by_vrf, mut forwarding) = (VipsByVrf::new(), Forwarding::No);
-        for (name, text) in texts(path)? {
+        for (name, text) in texts(&self.config)? {
             for (vrf, vips) in config::vips_by_vrf(&name, &text, &environment(&text))? {
                 by_vrf.entry(vrf).or_default().extend(vips);
             }
             forwarding = forwarding.max(config::forwarding(&text));
         }
         by_vrf.retain(|_, vips| !vips.is_empty());
-        let name = path.display();
-        if by_vrf.is_empty() {
-            output::note(format_args!(
-                "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
-            ));
-        }
-        Ok((!by_vrf.is_empty()).then_some((by_vrf, forwarding)))
-    }
-
-    /// The same for the VIPs of one VRF, or of none. It prints nothing.
-    pub(super) fn read_one(
-        &self,
-        vrf: &Option<String>,
-    ) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
-        let Some((mut by_vrf, forwarding)) = self.read()? else { return Ok(None) };
-        Ok(by_vrf.remove(vrf).map(|vips| (vips, forwarding)))
+        Ok((by_vrf, forwarding))
     }
 }
 

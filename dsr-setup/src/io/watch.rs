@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, sleep_until};
 
 use self::tunnels::TunnelKeeper;
+use super::device::DeviceError;
 use super::events::{Events, VipEvent, watch_device};
 use super::lock::{self, Attempt, HolderEnd, KeeperLock, LockHolder, Role};
 use super::{Error, Host, StepResult};
@@ -44,6 +45,35 @@ enum Lock {
     Without,
 }
 
+/// Waits for the interface with this name, which may be made later; `None`: SIGTERM or SIGINT came first.
+///
+/// # Errors
+/// When the signals are not available, and when the interface cannot have VIPs.
+pub async fn appeared(host: &Host, device: &str) -> Result<Option<Host>, DeviceError> {
+    let mut signals = Signals::new().map_err(DeviceError::Netlink)?;
+    let mut is_said = false;
+    loop {
+        match host.clone().on(device).await {
+            Ok(host) => return Ok(Some(host)),
+            Err(DeviceError::Missing(_)) if is_said => {}
+            Err(DeviceError::Missing(_)) => {
+                output::note(format_args!(
+                    "warning: {device} does not exist: its VIPs are put there when it does"
+                ));
+                is_said = true;
+            }
+            Err(error @ (DeviceError::Kind(_) | DeviceError::Netlink(_))) => return Err(error),
+        }
+        tokio::select! {
+            _ = signals.terminate.recv() => return Ok(None),
+            _ = signals.interrupt.recv() => return Ok(None),
+            // The configuration is read when the interface is there.
+            _ = signals.hangup.recv() => {}
+            () = sleep(RETRY) => {}
+        }
+    }
+}
+
 /// What has happened.
 enum Happened {
     Event(Result<VipEvent, Error>),
@@ -64,6 +94,17 @@ struct Signals {
     interrupt: Signal,
 }
 
+impl Signals {
+    fn new() -> Result<Signals, Error> {
+        let of = |kind| signal(kind).map_err(Error::Netlink);
+        Ok(Signals {
+            hangup: of(SignalKind::hangup())?,
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Keeps the VIPs that `read` returns, and the tunnels, until SIGTERM or SIGINT. `read` is called again at SIGHUP, and when the daemon has ended; if it
 /// fails then, the VIPs stay what they were.
 ///
@@ -75,12 +116,7 @@ pub async fn keep<F: Display>(
     tunnels: BTreeSet<TunnelKind>,
     read: impl Fn() -> Result<Option<Wanted>, F>,
 ) -> Result<(), Error> {
-    let of = |kind| signal(kind).map_err(Error::Netlink);
-    let signals = Signals {
-        hangup: of(SignalKind::hangup())?,
-        terminate: of(SignalKind::terminate())?,
-        interrupt: of(SignalKind::interrupt())?,
-    };
+    let signals = Signals::new()?;
     let device = host.vips().device().clone();
     let events = watch_device(device.index)?;
     let (vips, forwarding) = wanted;
@@ -214,8 +250,27 @@ impl WatchTask {
         }
     }
 
+    /// The device may have been made again: then it has another index, and its events are others.
+    async fn follow_device(&mut self) -> Result<(), String> {
+        let found = self.host.clone().on(&self.device).await.map_err(|error| match error {
+            DeviceError::Missing(device) => format!("{device} does not exist"),
+            DeviceError::Kind(_) | DeviceError::Netlink(_) => error.to_string(),
+        })?;
+        if found.vips().device() != self.host.vips().device() {
+            self.events = watch_device(found.vips().device().index).map_err(|error| error.to_string())?;
+            output::note(format_args!("{} was made again", self.device));
+            self.host = found;
+        }
+        Ok(())
+    }
+
     /// Reads the whole host, and repairs.
     async fn look(&mut self) -> Option<HostState> {
+        if let Err(error) = self.follow_device().await {
+            self.say(error);
+            self.look_at = Instant::now() + RETRY;
+            return None;
+        }
         match self.host.observe().await {
             Ok(mut observed) => {
                 self.repair(&mut observed).await;

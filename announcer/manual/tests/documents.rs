@@ -26,6 +26,7 @@ use announcer::model::text::PrintableText;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
+use announcer::vip::Absence;
 use dsr_setup::doctor::code::{Code, Watcher};
 
 /// The root folder of the repository.
@@ -201,6 +202,7 @@ fn every_standing_of_a_vip_is_explained() {
     let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
     let sibling = "192.0.2.81".parse().unwrap();
     let flapping = Flapping { returns: 3, penalty: Duration::from_secs(10) };
+    let absence = || Absence { device: "lo".into(), why: "needs CAP_NET_ADMIN: run it with sudo".into() };
     let all = [
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
@@ -217,10 +219,8 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Drained(drain.into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
-        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(
-            "needs CAP_NET_ADMIN: run it with sudo".into(),
-        )),
-        Standing::NotAnnounced(NotAnnouncedReason::LoDown("needs CAP_NET_ADMIN: run it with sudo".into())),
+        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(absence())),
+        Standing::NotAnnounced(NotAnnouncedReason::LoDown(absence())),
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(Evidence {
             check: None,
             streak: Streak::None,
@@ -286,6 +286,7 @@ fn every_outcome_of_a_probe_is_explained() {
     let of_any_kind = [
         Why::Refused,
         Why::VipMissing,
+        Why::VrfMissing("edge".into()),
         timed_out(TimeoutPhase::Connection),
         timed_out(TimeoutPhase::Handshake),
         timed_out(TimeoutPhase::Answer),
@@ -305,7 +306,8 @@ fn every_outcome_of_a_probe_is_explained() {
             Why::TimedOut {
                 waiting: TimeoutPhase::Files | TimeoutPhase::Start | TimeoutPhase::Exit, ..
             } => {}
-            Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::Os(_) | Why::Other(_) => {}
+            Why::Refused | Why::VipMissing | Why::VrfMissing(_) => {}
+            Why::Reset | Why::Closed | Why::Os(_) | Why::Other(_) => {}
             // Each kind has its own list below, and a test with such a `match`.
             Why::Kind(_) => {}
         }
@@ -386,6 +388,8 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::InterfaceGone),
         DownReason::Tcp(TcpFailure::AddressGone(Ipv4Addr::new(10, 0, 1, 11).into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
+        DownReason::Tcp(TcpFailure::NoVrf("edge".into())),
+        DownReason::Tcp(TcpFailure::NotInVrf { interface: "eth1".into(), vrf: "edge".into() }),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
         )),
@@ -411,6 +415,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unheard(_) | TcpFailure::NoAddress => {}
                 TcpFailure::SourceMissing(_) | TcpFailure::Forbidden => {}
                 TcpFailure::NoRouter(_) | TcpFailure::NotLearnt(_) | TcpFailure::RouterGone => {}
+                TcpFailure::NoVrf(_) | TcpFailure::NotInVrf { .. } => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::NoKeepalive(_) => {}

@@ -315,6 +315,29 @@ waited answers
 kill "$(cat /tmp/nginx-inside.pid)"
 waited withdrawn
 kill -- "$(frontend pidof announcer)"
+
+# `dsr-setup watch` puts the VIPs on a VRF that was made again, and on one that is made later.
+ended() { ! frontend pidof announcer; }
+waited ended
+ip netns exec frontend $bin/dsr-setup --state-dir /tmp/dsr watch --config /tmp/announcer.toml >/tmp/watch.log 2>&1 &
+watch=$!
+waited grep 'keeps 2 VIPs on edge' /tmp/watch.log
+frontend ip link delete edge
+waited grep 'edge does not exist' /tmp/watch.log
+frontend ip link add edge type vrf table 10
+frontend ip link set edge up
+waited on_edge
+grep 'edge was made again' /tmp/watch.log
+kill $watch
+wait $watch
+frontend ip link delete edge
+ip netns exec frontend $bin/dsr-setup --state-dir /tmp/dsr watch --config /tmp/announcer.toml >/tmp/watch.log 2>&1 &
+watch=$!
+waited grep 'edge does not exist' /tmp/watch.log
+frontend ip link add edge type vrf table 10
+waited on_edge
+kill $watch
+wait $watch
 vty -c 'show bgp vrf edge summary'
 ip netns pids router | xargs -r kill
 ip netns delete client

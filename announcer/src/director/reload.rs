@@ -17,8 +17,8 @@ impl Director {
     ///
     /// A VIP that exists already keeps its health. An unchanged check is not touched. A check with the same request and another
     /// pace keeps its verdict. A check that is new or has another request inherits the VIP's verdict, so that an announced VIP
-    /// stays announced until the new check itself has failed. Only a VIP that is new on the host starts without a verdict. Outcomes
-    /// of probes with a number below `since` belong to the old checks.
+    /// stays announced until the new check itself has failed. Only a VIP that is new on the host, or moves to another VRF, starts
+    /// without a verdict. Outcomes of probes with a number below `since` belong to the old checks.
     #[must_use]
     pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();

@@ -38,12 +38,15 @@ pub struct VipSnapshot {
     /// The weight that the file of its service has given to its route; 0: none.
     #[serde(default)]
     weight: u8,
+    /// The VRF of its service: nothing of the above holds in another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vrf: Option<String>,
 }
 
 /// What the kernel said about the VIPs at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KernelFacts {
-    /// The VIPs that are on the host.
+    /// The VIPs that are on their devices ([`present_vips`]).
     pub present: BTreeSet<IpAddr>,
     /// The VIPs and ports on which nothing listens.
     pub gone: BTreeSet<VipPort>,
@@ -56,6 +59,14 @@ pub struct FoundFacts {
     pub vips: BTreeMap<IpAddr, VipSnapshot>,
     /// The kernel's.
     pub kernel: KernelFacts,
+}
+
+/// The VIPs that are on their devices. `devices`: the addresses of each device, by its name.
+pub fn present_vips(config: &Config, devices: &BTreeMap<String, BTreeSet<IpAddr>>) -> BTreeSet<IpAddr> {
+    let is_there = |vip: &IpAddr, service: &ServiceConfig| {
+        devices.get(service.device()).is_some_and(|addresses| addresses.contains(vip))
+    };
+    config.vips().filter(|(vip, service)| is_there(vip, service)).map(|(vip, _)| vip).collect()
 }
 
 impl VipSnapshot {
@@ -87,6 +98,7 @@ impl VipState {
             damping: self.damping.snapshot(start),
             advertised: self.own.is_advertised(),
             weight: self.weight.map_or(0, Weight::get),
+            vrf: service.vrf.clone(),
         }
     }
 
@@ -101,7 +113,8 @@ impl VipState {
     ) -> Self {
         let presence =
             if found.kernel.present.contains(&address) { Presence::Present } else { Presence::Unknown };
-        let Some(snapshot) = found.vips.get(&address) else { return VipState { presence, ..self } };
+        let known = found.vips.get(&address).filter(|snapshot| snapshot.vrf == service.vrf);
+        let Some(snapshot) = known else { return VipState { presence, ..self } };
         let check = |config: &CheckConfig| {
             let confirm_by = now + config.interval * config.fall + config.timeout;
             let inherited = FoundVerdict::of(snapshot.verdict);

@@ -95,7 +95,8 @@ impl VipState {
         self.checks = VipState::new(self.service, of, since, now).checks;
     }
 
-    /// The same VIP under another configuration.
+    /// The same VIP under another configuration. In another VRF it starts without facts: neither was it looked for on the device of that
+    /// VRF, nor has a probe been made there.
     pub(super) fn moved(
         self,
         old: &[config::ServiceConfig],
@@ -104,6 +105,12 @@ impl VipState {
         since: u64,
         now: Instant,
     ) -> Self {
+        if old[self.service].vrf != service.vrf {
+            let VipState { service, presence, checks, damping, stored, .. } =
+                VipState::new(index, service, since, now);
+            // It stays known what was announced, so that the withdraw is reported.
+            return VipState { service, presence, checks, damping, stored, ..self };
+        }
         let verdict = self.verdict(&old[self.service]);
         let mut kept: Vec<(usize, &config::CheckConfig, Check)> = old[self.service]
             .checks

@@ -33,13 +33,13 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(250);
 /// The most events that are read at a time. The others wait or are dropped. Both are harmless, because one event is enough.
 const BATCH: usize = 64;
 
-/// All addresses of the host.
+/// The addresses of the interface with this name; none if it does not exist.
 ///
 /// # Errors
-/// Those of rtnetlink.
-pub async fn addresses_on_host() -> io::Result<BTreeSet<IpAddr>> {
-    let all = path::all_addresses().await?;
-    Ok(all.into_values().flatten().map(|address| address.ip).collect())
+/// The kernel cannot be asked.
+pub async fn addresses_on(name: &str) -> io::Result<BTreeSet<IpAddr>> {
+    let Some(device) = path::interface(name).await? else { return Ok(BTreeSet::new()) };
+    Ok(path::addresses(device.index).await?.into_iter().map(|address| address.ip).collect())
 }
 
 /// Publishes the host's network, for ever.

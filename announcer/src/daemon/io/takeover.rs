@@ -25,12 +25,12 @@ use tracing::{error, info, warn};
 
 use crate::bfd;
 use crate::bfd::io::{BfdThread, MainTurns, SavedSession};
-use crate::bgp::io::network::addresses_on_host;
+use crate::bgp::io::network::addresses_on;
 use crate::bgp::io::resume::{StoredSession, refuse};
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::resume::{SessionSettings, SessionSnapshot, StoredOctets};
-use crate::config::Config;
-use crate::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
+use crate::config::{Config, ServiceConfig};
+use crate::director::resume::{FoundFacts, KernelFacts, VipSnapshot, present_vips};
 use crate::health::io::listener;
 use crate::health::watch::VipPort;
 use crate::model::RouterId;
@@ -281,14 +281,14 @@ fn fits(
 
 /// Asks the kernel which VIPs are on the host, and on which of their ports nothing listens.
 async fn ask_kernel(config: &Config, vips: &BTreeMap<IpAddr, VipSnapshot>) -> KernelFacts {
-    let wanted: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
-    let present = match addresses_on_host().await {
-        Ok(here) => here.intersection(&wanted).copied().collect(),
-        Err(error) => {
-            warn!(%error, "addresses cannot be read");
-            BTreeSet::new()
+    let mut devices = BTreeMap::new();
+    for device in config.services.iter().map(ServiceConfig::device).collect::<BTreeSet<_>>() {
+        match addresses_on(device).await {
+            Ok(addresses) => drop(devices.insert(device.to_owned(), addresses)),
+            Err(error) => warn!(device, %error, "addresses cannot be read"),
         }
-    };
+    }
+    let present = present_vips(config, &devices);
     // A gap that `listener_grace` allows may end soon. The listener watch and the probes decide there.
     let watched = config.vips().filter(|(vip, service)| {
         !config.health.listener_watch.is_zero()

@@ -294,3 +294,45 @@ fn the_weight_of_a_file_goes_on_so_that_the_routers_see_no_change() {
     let mut next = process.crash_to(CONFIG, intact());
     assert_ne!(next.director.rib().routes, routes);
 }
+
+/// The program before this one may have had the service in another VRF, or may have been a version without VRFs.
+#[test]
+fn nothing_is_believed_of_a_vip_that_was_in_another_vrf() {
+    let with = |vrf: &str| {
+        CONFIG.replacen(
+            "flap_damping = \"withhold\"",
+            &format!("flap_damping = \"withhold\"\npeers = [\"r1\"]\n{vrf}"),
+            1,
+        )
+    };
+    let there = || KernelFacts { present: VIPS.map(ip).into(), gone: BTreeSet::new() };
+    let process = Process::announcing();
+    let mut after = process.crash_to(&with("vrf = \"edge\""), there());
+    assert_eq!(after.announced(), ["192.0.2.25"]);
+    assert_eq!(process.crash_to(&with(""), there()).announced().len(), 3);
+    // In the VRF it continues.
+    let text = with("vrf = \"edge\"");
+    let director = Director::new(config(&text), Drains::default(), process.now);
+    let mut inside = Process { director, stored: BTreeMap::new(), ..Process::new() };
+    for vip in VIPS {
+        inside.fact(Fact::Vip(ip(vip), Presence::Present));
+        inside.probe(vip, Probe::Passes);
+        inside.probe(vip, Probe::Passes);
+    }
+    assert_eq!(inside.crash_to(&text, there()).announced().len(), 3);
+    for other in [with("vrf = \"red\""), with("")] {
+        assert_eq!(inside.crash_to(&other, there()).announced(), ["192.0.2.25"]);
+    }
+}
+
+#[test]
+fn a_vip_is_present_only_on_its_device() {
+    let text = CONFIG.replacen("flap_damping", "vrf = \"edge\"\npeers = [\"r1\"]\nflap_damping", 1);
+    for (device, want) in
+        [("edge", vec!["192.0.2.80", "2001:db8::80"]), ("lo", vec!["192.0.2.25"]), ("eth0", vec![])]
+    {
+        let devices = [(device.to_owned(), VIPS.map(ip).into())].into();
+        let want = want.into_iter().map(ip).collect();
+        assert_eq!(present_vips(&config(&text), &devices), want, "{device}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Tests of reloads: which state is kept.
 
 use super::*;
+use crate::director::preview::VipPreview;
 
 #[test]
 fn a_changed_check_inherits_the_verdict_and_withdraws_only_by_failing_itself() {
@@ -42,6 +43,46 @@ fn a_vip_new_to_the_host_starts_from_nothing() {
     assert_eq!(scene.sentence("192.0.2.26"), "starting, the addresses of this host were not read yet");
     scene.fact(Fact::Vip("192.0.2.26".parse().unwrap(), Presence::Present));
     assert_eq!(scene.announced(), [MAIL, "192.0.2.26", V4, V6]);
+}
+
+/// The probes and the look at the addresses before were in another VRF.
+#[test]
+fn a_vip_in_another_vrf_starts_from_nothing() {
+    let with = |vrf: &str| CONFIG.replacen("med = 7", &format!("med = 7\npeers = [\"r1\"]\n{vrf}"), 1);
+    for (before, after, moves) in [
+        ("", "vrf = \"edge\"", true),
+        ("vrf = \"edge\"", "vrf = \"red\"", true),
+        ("vrf = \"edge\"", "", true),
+        ("vrf = \"edge\"", "vrf = \"edge\"\nweight = 7", false),
+    ] {
+        let mut scene = Scene::with(&with(before));
+        for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1), (MAIL, 0)] {
+            scene.probes(vip, check, "++");
+        }
+        assert_eq!(scene.announced(), [MAIL, V4, V6]);
+        let config = Arc::new(config::parse("test.toml", &with(after)).unwrap());
+        assert_eq!(scene.director.would(&config, scene.now).vips.iter().any(VipPreview::is_withdrawn), moves);
+        let since = scene.sequence + 10;
+        let changes = scene.director.reload(config, since, scene.now);
+        assert_eq!(changes.len(), if moves { 2 } else { 0 }, "{before} -> {after}");
+        if !moves {
+            assert_eq!(scene.announced(), [MAIL, V4, V6]);
+            continue;
+        }
+        assert_eq!(scene.announced(), [MAIL], "{before} -> {after}");
+        assert_eq!(scene.sentence(V4), "starting, the addresses of this host were not read yet");
+        // A late pass is from the other VRF.
+        scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
+        for check in [0, 1] {
+            scene.probes(V4, check, "++");
+        }
+        assert_eq!(scene.announced(), [MAIL], "{before} -> {after}");
+        scene.sequence = since;
+        for check in [0, 1] {
+            scene.probes(V4, check, "++");
+        }
+        assert_eq!(scene.announced(), [MAIL, V4], "{before} -> {after}");
+    }
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub struct SessionSettings {
     pub peer: BTreeMap<String, Option<String>>,
 }
 
+/// The keys whose effect no version without them had: such a version ran as if they were not set.
+const NOT_SET_BEFORE: [&str; 1] = ["vrf"];
+
 impl SessionSettings {
     /// The settings of a session with a peer.
     pub fn new(
@@ -59,11 +62,14 @@ impl SessionSettings {
     }
 
     /// Whether a session with these settings can continue under `wanted`. A key that only one of both versions of the program knows
-    /// does not count.
+    /// does not count, because what the other one did is not known; but see [`NOT_SET_BEFORE`].
     pub fn allow(&self, wanted: &SessionSettings) -> bool {
         let SessionSettings { asn, router_id, graceful_restart, peer } = self;
+        let set = |of: &SessionSettings, key: &str| of.peer.get(key).cloned().flatten();
+        let same = |key: &&str| set(self, key) == set(wanted, key);
         (asn, router_id, graceful_restart) == (&wanted.asn, &wanted.router_id, &wanted.graceful_restart)
             && peer.iter().all(|(key, value)| wanted.peer.get(key).is_none_or(|wanted| wanted == value))
+            && NOT_SET_BEFORE.iter().all(same)
     }
 }
 
@@ -128,6 +134,7 @@ mod tests {
             ("tcp_mss = 1340", false),
             ("ttl_security = true", false),
             ("password_file = \"/etc/key\"", false),
+            ("vrf = \"edge\"", false),
         ] {
             assert_eq!(plain.allow(&settings(peer)), want, "{peer}");
             assert_eq!(settings(peer).allow(&plain), want, "from {peer}");
@@ -137,6 +144,11 @@ mod tests {
         let mut newer = plain.clone();
         newer.peer.insert("a_new_key".into(), Some("1".into()));
         assert!(newer.allow(&plain) && plain.allow(&newer), "a key that the other version does not know");
+        // A version without VRFs had the session outside of each.
+        let mut older = plain.clone();
+        assert_eq!(older.peer.remove("vrf"), Some(None));
+        assert!(older.allow(&plain) && plain.allow(&older));
+        assert!(!older.allow(&settings("vrf = \"edge\"")));
         newer.router_id = RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 0, 2)).unwrap();
         assert!(!newer.allow(&plain));
     }

@@ -88,7 +88,8 @@ impl ReceiverKey {
 }
 
 /// The socket that receives. It fails if another program has the port. With `shared`, other sockets of ours receive on the same port in
-/// other VRFs: the kernel wants SO_REUSEADDR on each of them, also on those that are open already ([`share`]).
+/// other VRFs: the kernel wants SO_REUSEADDR on each of them, also on those that are open already ([`share`]). It is cleared when all are
+/// open: with it, a program of another user could open the port beside ours.
 pub(super) fn receiver(key: &ReceiverKey, shared: bool) -> io::Result<OwnedFd> {
     let (domain, any): (_, IpAddr) = match key.family {
         Family::V4 => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
@@ -106,9 +107,9 @@ pub(super) fn receiver(key: &ReceiverKey, shared: bool) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Lets a receiver of another VRF have the same port.
-pub(super) fn share(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).set_reuse_address(true)
+/// Whether another socket may be opened with the same port.
+pub(super) fn share(socket: BorrowedFd<'_>, shared: bool) -> io::Result<()> {
+    SockRef::from(&socket).set_reuse_address(shared)
 }
 
 /// Lets the kernel say with each packet what its TTL was, and where it has arrived.
@@ -255,8 +256,18 @@ mod tests {
                 };
                 let main = receiver(&key(None), false).unwrap();
                 assert!(receiver(&key(None), true).is_err(), "a second program");
-                share(main.as_fd()).unwrap();
+                share(main.as_fd(), true).unwrap();
                 let inside = receiver(&key(Some("lo")), true).unwrap();
+                for (shared, is_open) in [(true, true), (false, false)] {
+                    for socket in [&main, &inside] {
+                        share(socket.as_fd(), shared).unwrap();
+                    }
+                    for vrf in [None, Some("lo")] {
+                        let other = receiver(&key(vrf), true);
+                        assert_eq!(other.is_ok(), is_open, "another program, beside ours in {vrf:?}");
+                    }
+                }
+                share(inside.as_fd(), true).unwrap();
                 let bound = SockRef::from(&inside).device().unwrap();
                 assert_eq!(bound.as_deref(), Some(&b"lo"[..]));
                 drop(main);

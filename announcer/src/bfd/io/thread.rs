@@ -244,7 +244,7 @@ impl Thread {
             let known = self.receivers.contains_key(key);
             let is_shared = needed.iter().filter(|other| is_one_port(other, key)).count() > 1;
             if is_shared {
-                self.share_port(key);
+                self.share_port(key, true);
             }
             let receiver =
                 match socket::receiver(key, is_shared).and_then(|socket| reading(socket, key.family)) {
@@ -260,16 +260,20 @@ impl Thread {
                 };
             self.changed |= !known || matches!(receiver, Receiver::Open { .. });
             self.receivers.insert(key.clone(), receiver);
+            if is_shared {
+                self.share_port(key, false);
+            }
         }
     }
 
-    /// Lets another receiver have the port of those that are open.
-    fn share_port(&self, key: &ReceiverKey) {
+    /// Whether another receiver may have the port of those that are open. Only while it is opened: otherwise another program could
+    /// open the port too.
+    fn share_port(&self, key: &ReceiverKey, shares: bool) {
         for (other, receiver) in &self.receivers {
             if let Receiver::Open { shared, .. } = receiver
                 && is_one_port(other, key)
             {
-                let _ = socket::share(shared.as_fd()); // then the other one cannot be opened, and that is said
+                let _ = socket::share(shared.as_fd(), shares); // then the other one cannot be opened, and that is said
             }
         }
     }
@@ -409,3 +413,6 @@ fn accept(
     }
     Ok(session.receive(&packet, now))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+use super::*;
+use crate::bfd::fsm::BfdSettings;
+use crate::bfd::status::Ends;
+
+fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
+    let ends = Ends {
+        local: "127.0.0.1".parse().unwrap(),
+        peer: "127.0.0.2".parse().unwrap(),
+        interface: 1,
+        device: vrf.map(str::to_owned),
+        vrf: vrf.map(str::to_owned),
+        hops: 1,
+        least_ttl: 255,
+    };
+    let settings = BfdSettings { interval: Duration::from_secs(1), multiplier: 3 };
+    Wanted { name: name.parse().unwrap(), ends, settings }
+}
+
+/// lo stands for a VRF, which not every kernel has. The ports are those of a namespace of the test.
+#[test]
+fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    let test = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let now = Instant::now();
+        let mut thread = Thread {
+            turns: MainTurns::new(),
+            reports: mpsc::channel(1).0,
+            scheduling: Scheduling::RealTime,
+            sessions: Vec::new(),
+            receivers: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            withheld: None,
+            stops: None,
+            changed: true,
+            reported: now,
+            budget: Budget { begins: now, read: 0 },
+        };
+        for (name, vrf) in [("r1", None), ("r2", Some("lo"))] {
+            let before = thread.sessions.iter().map(|session| session.wanted.clone());
+            let all = before.chain([wanted(name, vrf)]).collect();
+            thread.apply(all, now);
+            thread.open_ports(now);
+        }
+        let keys: Vec<ReceiverKey> = thread.receivers.keys().cloned().collect();
+        assert_eq!(keys.len(), 2);
+        for key in &keys {
+            assert!(matches!(thread.receivers[key], Receiver::Open { .. }), "{key:?}");
+            assert!(socket::receiver(key, true).is_err(), "another program has {key:?}");
+        }
+        thread.share_port(&keys[0], true);
+        assert!(socket::receiver(&keys[0], true).is_ok(), "the port was refused for another reason");
+    };
+    std::thread::spawn(test).join().unwrap();
+}

@@ -27,6 +27,9 @@ pub struct Ends {
     /// The VRF in which its packets arrive, by the name of its device: the kernel gives them only to a socket that is bound to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
+    /// The index of that device. A socket is bound to the index: when the VRF is made again under its name, it receives nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf_index: Option<u32>,
     /// How many hops away the router may be: 1 is RFC 5881 (port 3784), more is RFC 5883 (port 4784).
     pub hops: u8,
     /// The lowest TTL of the router's packets: 255 on the same link. RFC 5883 has no rule for several hops, and BIRD sends 64 there.

@@ -143,6 +143,9 @@ impl BfdSession {
             }
             Err(error) => {
                 self.unsent += 1;
+                if socket::is_gone(&error) {
+                    (self.socket, self.retry) = (None, now);
+                }
                 self.error = Some(format!("the kernel refused a packet: {error}"));
             }
         }

@@ -72,17 +72,25 @@ pub(super) struct ReceiverKey {
     pub(super) family: Family,
     /// The name of its device.
     pub(super) vrf: Option<String>,
+    /// The index of its device. After a VRF was made again, the socket in the former one receives nothing, without an error.
+    pub(super) vrf_index: Option<u32>,
 }
 
 impl ReceiverKey {
     /// Of a session with these ends.
     pub(super) fn of(ends: &Ends) -> Self {
-        ReceiverKey { port: Port::of(ends), family: Family::of(ends.peer), vrf: ends.vrf.clone() }
+        ReceiverKey {
+            port: Port::of(ends),
+            family: Family::of(ends.peer),
+            vrf: ends.vrf.clone(),
+            vrf_index: ends.vrf_index,
+        }
     }
 
     /// The name of the socket, for a process that continues.
     pub(super) fn socket_name(&self) -> String {
-        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!("-in-{vrf}"));
+        let index = self.vrf_index.unwrap_or_default();
+        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!("-in-{vrf}-{index}"));
         format!("bfd-receive-{}-{}{inside}", self.port.number(), self.family.to_string().to_lowercase())
     }
 }
@@ -130,7 +138,7 @@ pub(super) fn with_details(socket: &OwnedFd, family: Family) -> io::Result<()> {
 /// Why a port could not be opened, for people.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
 pub(super) fn receiver_error(error: &io::Error) -> String {
-    if error.raw_os_error() == Some(Errno::ENODEV as i32) {
+    if is_gone(error) {
         return "the VRF does not exist".to_owned();
     }
     match error.kind() {
@@ -138,6 +146,12 @@ pub(super) fn receiver_error(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "the kernel forbids it".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// Whether a packet could not be sent because the device to which the socket is bound was removed. One with the same name is another
+/// device, to which only a new socket can be bound.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENODEV as i32)
 }
 
 /// The socket that a session sends from, on a random port that it keeps.
@@ -253,6 +267,7 @@ mod tests {
                     port: Port::SingleHop,
                     family,
                     vrf: vrf.map(str::to_owned),
+                    vrf_index: None,
                 };
                 let main = receiver(&key(None), false).unwrap();
                 assert!(receiver(&key(None), true).is_err(), "a second program");
@@ -279,14 +294,70 @@ mod tests {
         std::thread::spawn(test).join().unwrap();
     }
 
+    /// A link stands for a VRF, which not every kernel has.
+    #[test]
+    fn a_vrf_that_is_made_again_needs_another_receiver() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root to make a network namespace");
+            return;
+        }
+        let ip = |arguments: &str| {
+            let done = std::process::Command::new("ip").args(arguments.split(' ')).status().unwrap();
+            assert!(done.success(), "ip {arguments}");
+        };
+        let made = move || {
+            for arguments in [
+                "link add edge type veth peer name far",
+                "address add 10.9.9.11/32 dev edge",
+                "link set edge up",
+                "link set far up",
+                "route add 10.9.9.1/32 dev edge",
+            ] {
+                ip(arguments);
+            }
+            nix::net::if_::if_nametoindex("edge").unwrap()
+        };
+        let ends = |vrf_index: u32| Ends {
+            local: "10.9.9.11".parse().unwrap(),
+            peer: "10.9.9.1".parse().unwrap(),
+            interface: vrf_index,
+            device: Some("edge".to_owned()),
+            vrf: Some("edge".to_owned()),
+            vrf_index: Some(vrf_index),
+            hops: 1,
+            least_ttl: 255,
+        };
+        let test = move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let (first, first_sender) = {
+                let ends = ends(made());
+                (receiver(&ReceiverKey::of(&ends), false).unwrap(), sender(&ends).unwrap())
+            };
+            let before = nix::net::if_::if_nametoindex("edge").unwrap();
+            ip("link delete edge");
+            let again = ends(made());
+            assert_ne!(ReceiverKey::of(&again), ReceiverKey::of(&ends(before)), "the key of the former VRF");
+            let error = send(first_sender.as_fd(), &again, b"x").unwrap_err();
+            assert!(is_gone(&error), "{error}");
+            send(sender(&again).unwrap().as_fd(), &again, b"x").expect("a new sender is in the new VRF");
+            drop(
+                receiver(&ReceiverKey::of(&again), false)
+                    .expect("the former receiver does not have the port"),
+            );
+            drop(first);
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+
     #[test]
     fn a_receiver_is_named_after_its_port_and_vrf() {
         let key = |vrf: Option<&str>| ReceiverKey {
             port: Port::Multihop,
             family: Family::V6,
             vrf: vrf.map(str::to_owned),
+            vrf_index: vrf.map(|_| 7),
         };
         assert_eq!(key(None).socket_name(), "bfd-receive-4784-ipv6");
-        assert_eq!(key(Some("edge")).socket_name(), "bfd-receive-4784-ipv6-in-edge");
+        assert_eq!(key(Some("edge")).socket_name(), "bfd-receive-4784-ipv6-in-edge-7");
     }
 }

@@ -18,7 +18,7 @@ use crate::bgp::discovery::LearntRouters;
 use crate::bgp::hint::{Clues, Neighbour, PeerLocation};
 use crate::bgp::io::netstat::NetstatCounters;
 use crate::bgp::io::password::{self, Md5Key};
-use crate::bgp::io::path;
+use crate::bgp::io::path::{self, SessionDevice};
 use crate::bgp::io::sockopt::{self, SocketOptions};
 use crate::bgp::path::{Address, ConnectionPath, Path};
 use crate::bgp::reason::TcpFailure;
@@ -177,7 +177,8 @@ pub(super) async fn locate(
     routers: &LearntRouters,
 ) -> Result<(IpAddr, Path), TcpFailure> {
     let tcp_failure = |error| tcp_failure(&error);
-    let (over, table) = device(peer).await?;
+    let BoundDevices { interface, vrf } = bound_to(peer).await?;
+    let (over, table) = (interface.or(vrf).map(|device| device.index), vrf.and_then(|vrf| vrf.table));
     let (address, over) = match peer.address {
         PeerAddress::Ip(address) => (address, over),
         PeerAddress::DefaultGateway => match known {
@@ -195,8 +196,14 @@ pub(super) async fn locate(
     Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
 }
 
-/// The index of the device to which the session is bound, and the routing table of its VRF.
-async fn device(peer: &PeerConfig) -> Result<(Option<u32>, Option<u32>), TcpFailure> {
+/// The devices to which a session is bound.
+struct BoundDevices {
+    interface: Option<SessionDevice>,
+    vrf: Option<SessionDevice>,
+}
+
+/// Looks up the devices to which the session is bound.
+async fn bound_to(peer: &PeerConfig) -> Result<BoundDevices, TcpFailure> {
     let find = async |name: &Option<String>, missing: fn(String) -> TcpFailure| match name {
         Some(name) => {
             let found = path::interface(name).await.map_err(|error| tcp_failure(&error))?;
@@ -212,7 +219,7 @@ async fn device(peer: &PeerConfig) -> Result<(Option<u32>, Option<u32>), TcpFail
         let [interface, vrf] = [&peer.interface, &peer.vrf].map(|name| name.clone().unwrap_or_default());
         return Err(TcpFailure::NotInVrf { interface, vrf });
     }
-    Ok((interface.or(vrf).map(|device| device.index), vrf.and_then(|vrf| vrf.table)))
+    Ok(BoundDevices { interface, vrf })
 }
 
 /// The router that the peer's interface has now.
@@ -248,6 +255,8 @@ pub struct PeerEnds {
     pub local: IpAddr,
     /// The index of the outgoing interface.
     pub interface: u32,
+    /// The index of the peer's VRF.
+    pub vrf: Option<u32>,
     /// Whether the peer is on the link.
     pub location: PeerLocation,
 }
@@ -267,7 +276,8 @@ pub async fn ends(
     let (choice, _) = chosen.map_err(|error| tcp_failure(&error))?;
     let local = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
     let location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
-    Ok(PeerEnds { peer: address, local, interface: route.interface, location })
+    let vrf = bound_to(peer).await?.vrf.map(|vrf| vrf.index);
+    Ok(PeerEnds { peer: address, local, interface: route.interface, vrf, location })
 }
 
 /// How long the peer's kernel may acknowledge nothing before the connection counts as lost: the hold time, or half a minute if the

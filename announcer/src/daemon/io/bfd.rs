@@ -266,6 +266,7 @@ impl PeerEntry {
                 interface: ends.interface,
                 device: self.config.device().map(str::to_owned),
                 vrf: self.config.vrf.clone(),
+                vrf_index: ends.vrf,
                 hops: self.config.multihop,
                 least_ttl: least_ttl(&self.config),
             },
@@ -277,7 +278,7 @@ impl PeerEntry {
 /// The ends of a session of the former process.
 fn found(ends: &Ends) -> PeerEnds {
     let location = if ends.hops > 1 { PeerLocation::Routed } else { PeerLocation::OnLink };
-    PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, location }
+    PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, vrf: ends.vrf_index, location }
 }
 
 /// The lowest TTL of the router's packets. A packet of 255 loses one at each router on the way (RFC 5082 §3).
@@ -290,11 +291,15 @@ fn way(peer: &PeerConfig) -> impl PartialEq {
     (peer.address, peer.interface.clone(), peer.vrf.clone(), peer.source_address)
 }
 
-/// Whether the ends of a session are looked up again: if BGP uses others, or if neither BGP nor BFD works over them.
+/// Whether the ends of a session are looked up again: if BGP uses others, or if neither BGP nor BFD works over them. The sockets of BGP
+/// prove nothing of those of BFD when both are bound to a device that was made again in between.
 fn is_due(entry: &PeerEntry, of_bgp: Option<&(IpAddr, IpAddr)>, is_up: bool, now: Instant) -> bool {
     let age = now.saturating_duration_since(entry.looked);
     match (&entry.ends, of_bgp) {
-        (Ok(ends), Some((peer, local))) => (ends.peer, ends.local) != (*peer, *local),
+        (Ok(ends), Some((peer, local))) => {
+            let is_bound = entry.config.device().is_some();
+            (ends.peer, ends.local) != (*peer, *local) || (is_bound && !is_up && age >= LOOK)
+        }
         (Ok(_), None) => !is_up && age >= LOOK,
         (Err(_), _) => age >= TURN,
     }
@@ -357,17 +362,23 @@ mod tests {
     fn ends_are_looked_up_again_only_where_nothing_works_over_them() {
         let [ours, theirs, other]: [IpAddr; 3] =
             ["10.0.1.11", "10.0.1.1", "10.0.1.12"].map(|ip| ip.parse().unwrap());
-        let ends = PeerEnds { peer: theirs, local: ours, interface: 2, location: PeerLocation::OnLink };
-        let config = peer("");
+        let ends =
+            PeerEnds { peer: theirs, local: ours, interface: 2, vrf: None, location: PeerLocation::OnLink };
+        let (plain, inside, bound) = (peer(""), peer("vrf = \"edge\""), peer("interface = \"eth1\""));
         // Whether the last look found something, the ends of BGP, whether BFD is up, the age of the look in seconds.
-        for (found, of_bgp, is_up, age, want) in [
-            (true, None, false, 4, false),
-            (true, None, false, 5, true),
-            (true, None, true, 60, false),
-            (true, Some((theirs, ours)), false, 60, false),
-            (true, Some((theirs, other)), true, 0, true),
-            (false, None, false, 0, false),
-            (false, None, false, 1, true),
+        for (config, found, of_bgp, is_up, age, want) in [
+            (&plain, true, None, false, 4, false),
+            (&plain, true, None, false, 5, true),
+            (&plain, true, None, true, 60, false),
+            (&plain, true, Some((theirs, ours)), false, 60, false),
+            (&plain, true, Some((theirs, other)), true, 0, true),
+            (&plain, false, None, false, 0, false),
+            (&plain, false, None, false, 1, true),
+            // The device may be made again; the session of BGP is then back before that of BFD.
+            (&inside, true, Some((theirs, ours)), false, 4, false),
+            (&inside, true, Some((theirs, ours)), false, 5, true),
+            (&inside, true, Some((theirs, ours)), true, 60, false),
+            (&bound, true, Some((theirs, ours)), false, 5, true),
         ] {
             let looked = Instant::now();
             let ends = if found { Ok(ends) } else { Err("no route".to_owned()) };
@@ -376,5 +387,26 @@ mod tests {
             let now = looked + Duration::from_secs(age);
             assert_eq!(is_due(&entry, of_bgp.as_ref(), is_up, now), want, "{found} {of_bgp:?} {is_up} {age}");
         }
+    }
+
+    #[test]
+    fn a_vrf_that_was_made_again_has_other_ends() {
+        let [local, router]: [IpAddr; 2] = ["10.0.1.11", "10.0.1.1"].map(|ip| ip.parse().unwrap());
+        let config = peer("vrf = \"edge\"");
+        let wanted = |vrf: u32| {
+            let ends = PeerEnds {
+                peer: router,
+                local,
+                interface: 2,
+                vrf: Some(vrf),
+                location: PeerLocation::OnLink,
+            };
+            let bfd = config.bfd.clone().unwrap();
+            let entry = PeerEntry { config: config.clone(), bfd, ends: Ok(ends), looked: Instant::now() };
+            entry.wanted().unwrap().ends
+        };
+        assert_eq!(wanted(7), wanted(7));
+        assert_ne!(wanted(7), wanted(8), "the session goes on with the sockets of the former VRF");
+        assert_eq!(found(&wanted(7)).vrf, Some(7), "a process that continues takes it for another VRF");
     }
 }

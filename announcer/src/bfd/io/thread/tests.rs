@@ -9,6 +9,7 @@ fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
         interface: 1,
         device: vrf.map(str::to_owned),
         vrf: vrf.map(str::to_owned),
+        vrf_index: vrf.map(|_| 1),
         hops: 1,
         least_ttl: 255,
     };

@@ -1,5 +1,6 @@
-//! Sessions and checks in a VRF are bound to its device. Two links stand for VRFs here, since not every kernel has them: to the sockets,
-//! the device of a VRF is a device like any other. `tests/vm/run.d/70-vrf.sh` shows the rest, with a kernel that has VRFs.
+//! Sessions and checks are bound to a device: to sockets, the device of a VRF is a device like any other. Not every kernel has VRFs, so
+//! the sessions are bound to an `interface` here, and what is no VRF is refused as one. `tests/vm/run.d/70-vrf.sh` shows the rest, with a
+//! kernel that has VRFs.
 //!
 //! The tests run in network namespaces of their own. They need root and `ip`.
 
@@ -70,10 +71,8 @@ fn forward(listener: &TcpListener, to: SocketAddr, count: &AtomicUsize) {
     }
 }
 
-fn peer(name: &str, vrf: &str) -> String {
-    format!(
-        "[[peer]]\nname = \"{name}\"\naddress = \"10.9.9.1\"\nasn = 65000\nvrf = \"{vrf}\"\nhold_time = \"0s\"\n"
-    )
+fn peer(name: &str, keys: &str) -> String {
+    format!("[[peer]]\nname = \"{name}\"\naddress = \"10.9.9.1\"\nasn = 65000\n{keys}\nhold_time = \"0s\"\n")
 }
 
 fn service(name: &str, vip: &str, vrf: &str) -> String {
@@ -83,11 +82,17 @@ fn service(name: &str, vip: &str, vrf: &str) -> String {
 }
 
 #[test]
-fn two_routers_with_one_address_in_two_vrfs() {
+fn sessions_on_two_devices_and_in_what_is_no_vrf() {
     in_new_netns(|folder: &Path| {
         let (edge, red) = (FarRouter::behind("edge", "10.9.9.11"), FarRouter::behind("red", "10.9.9.12"));
         let head = "[bgp]\nasn = 65001\nrouter_id = \"10.9.9.11\"\nsettle = \"0s\"\n";
-        let peers = [("r1", "edge"), ("r2", "red"), ("r3", "nosuch")].map(|(name, vrf)| peer(name, vrf));
+        let peers = [
+            ("r1", "interface = \"edge\""),
+            ("r2", "interface = \"red\""),
+            ("r3", "vrf = \"nosuch\""),
+            ("r4", "vrf = \"edge\""),
+        ]
+        .map(|(name, keys)| peer(name, keys));
         let services = [("www", "192.0.2.80", "edge"), ("mail", "192.0.2.25", "nosuch")]
             .map(|(name, vip, vrf)| service(name, vip, vrf));
         write_config(folder, &format!("{head}{}{}", peers.concat(), services.concat()));
@@ -98,16 +103,17 @@ fn two_routers_with_one_address_in_two_vrfs() {
             state(0) == "Established"
                 && state(1) == "Established"
                 && reason(2).is_some_and(|text| text.starts_with("the VRF nosuch does not exist"))
+                && reason(3).is_some_and(|text| text.starts_with("edge is no VRF"))
         });
         let local = |index: usize| {
             let session = status.peers[index].session.as_ref().unwrap();
             session.local_address.clone().unwrap()
         };
-        // Without the VRFs, both sessions would use the first of the two routes.
+        // Unbound, both sessions would use the first of the two routes.
         assert!(local(0).starts_with("10.9.9.11:") && local(1).starts_with("10.9.9.12:"));
         assert_eq!([&edge, &red].map(|router| router.connections.load(Ordering::Relaxed)), [1, 1]);
-        let vrfs: Vec<_> = status.peers.iter().map(|peer| peer.vrf.as_deref().unwrap()).collect();
-        assert_eq!(vrfs, ["edge", "red", "nosuch"]);
+        let vrfs: Vec<_> = status.peers.iter().map(|peer| peer.vrf.as_deref()).collect();
+        assert_eq!(vrfs, [None, None, Some("nosuch"), Some("edge")]);
         assert_eq!(status.services[0].vrf.as_deref(), Some("edge"));
         // What is no VRF has no VIPs, and lo has none of them either.
         let status = daemon.until_status(PATIENCE, "the VIPs are missed", |status| {

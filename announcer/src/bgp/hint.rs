@@ -246,6 +246,9 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::NoVrf(vrf) => format!(
             "compare `vrf` with the names that `ip link show type vrf` prints; `ip link add {vrf} type vrf table NUMBER` makes one"
         ),
+        TcpFailure::NotAVrf(_) => {
+            "write in `vrf` one of the names that `ip link show type vrf` prints, or write `interface` in place of `vrf`".into()
+        }
         TcpFailure::NotInVrf { interface, vrf } => format!("`ip link set {interface} master {vrf}` puts it there"),
         TcpFailure::NoInterface(_) => "compare `interface` with the names that `ip link` prints".into(),
         TcpFailure::NoRouter(interface) => format!(

@@ -251,6 +251,7 @@ fn self_evident(why: &DownReason) -> Option<FailureClass> {
             | TcpFailure::NoGateway
             | TcpFailure::NoInterface(_)
             | TcpFailure::NoVrf(_)
+            | TcpFailure::NotAVrf(_)
             | TcpFailure::NotInVrf { .. }
             | TcpFailure::NoRouter(_)
             | TcpFailure::NotLearnt(_)

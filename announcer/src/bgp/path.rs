@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::bgp::reason::TcpFailure;
 use crate::config::PeerAddress;
 
 /// The way that the kernel would choose for packets to an address.
@@ -21,6 +22,66 @@ pub struct Path {
     pub interface: u32,
     /// The router on the way; `None`: the address is on the link.
     pub via: Option<IpAddr>,
+}
+
+/// An interface, as a session needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionDevice {
+    /// Its index.
+    pub index: u32,
+    /// The index of the VRF, bridge or bond that it is a port of; `None`: of none.
+    pub controller: Option<u32>,
+    /// The routing table of a VRF; `None`: it is no VRF.
+    pub table: Option<u32>,
+}
+
+/// The devices to which a session is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoundDevices {
+    /// `interface` of the peer.
+    pub interface: Option<SessionDevice>,
+    /// `vrf` of the peer.
+    pub vrf: Option<SessionDevice>,
+}
+
+impl BoundDevices {
+    /// The devices with these names, as they were found.
+    ///
+    /// # Errors
+    /// One of them does not exist, `vrf` is no VRF, or `interface` is not in it. A socket could be bound to any interface, so without
+    /// this rule, `vrf = "eth0"` would have no effect but that.
+    pub fn new(
+        interface: Option<(&str, Option<SessionDevice>)>,
+        vrf: Option<(&str, Option<SessionDevice>)>,
+    ) -> Result<Self, TcpFailure> {
+        let existing = |wanted: Option<(&str, Option<SessionDevice>)>, missing: fn(String) -> TcpFailure| {
+            wanted.map(|(name, found)| found.ok_or_else(|| missing(name.to_owned()))).transpose()
+        };
+        let bound = BoundDevices {
+            interface: existing(interface, TcpFailure::NoInterface)?,
+            vrf: existing(vrf, TcpFailure::NoVrf)?,
+        };
+        let Some((name, Some(found))) = vrf else { return Ok(bound) };
+        if found.table.is_none() {
+            return Err(TcpFailure::NotAVrf(name.to_owned()));
+        }
+        match interface {
+            Some((port, Some(device))) if device.controller != Some(found.index) => {
+                Err(TcpFailure::NotInVrf { interface: port.to_owned(), vrf: name.to_owned() })
+            }
+            Some(_) | None => Ok(bound),
+        }
+    }
+
+    /// The index of the device to which the sockets are bound.
+    pub fn index(&self) -> Option<u32> {
+        self.interface.or(self.vrf).map(|device| device.index)
+    }
+
+    /// The routing table of the VRF.
+    pub fn table(&self) -> Option<u32> {
+        self.vrf.and_then(|vrf| vrf.table)
+    }
 }
 
 /// An address of an interface.

@@ -86,6 +86,9 @@ pub enum TcpFailure {
     /// The VRF of the session does not exist.
     #[error("the VRF {0} does not exist")]
     NoVrf(String),
+    /// The device of that name is no VRF.
+    #[error("{0} is no VRF")]
+    NotAVrf(String),
     /// The interface of the session is not in its VRF.
     #[error("the interface `{interface}` is not in the VRF {vrf}")]
     NotInVrf {
@@ -211,6 +214,7 @@ impl DownReason {
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
                 TcpFailure::NoVrf(_) => "no_vrf",
+                TcpFailure::NotAVrf(_) => "not_a_vrf",
                 TcpFailure::NotInVrf { .. } => "not_in_vrf",
                 TcpFailure::NoRouter(_) => "no_router",
                 TcpFailure::NotLearnt(_) => "not_learnt",

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::LOOPBACK;
 use super::keys::{Key, Need};
 use crate::model::{Asn, InvalidValue, PeerAsn, Weight, asdot};
 
@@ -372,6 +373,10 @@ pub(super) fn vrf(value: &Value<'_>) -> Result<String, ValueError> {
         Err(ValueError { .. }) if value.found.as_str().is_some() => wrong(
             format!("`{}` is not the name of a VRF", text(value)?.escape_debug()),
             "write the name of its device as `ip link show type vrf` prints it, 1 to 15 characters, as in `\"edge\"`",
+        ),
+        Ok(name) if name == LOOPBACK => wrong(
+            "`lo` is no VRF",
+            "remove `vrf`: without it, the VIPs are on lo, and the main routing table is used",
         ),
         other => other,
     }

@@ -18,9 +18,9 @@ use crate::bgp::discovery::LearntRouters;
 use crate::bgp::hint::{Clues, Neighbour, PeerLocation};
 use crate::bgp::io::netstat::NetstatCounters;
 use crate::bgp::io::password::{self, Md5Key};
-use crate::bgp::io::path::{self, SessionDevice};
+use crate::bgp::io::path;
 use crate::bgp::io::sockopt::{self, SocketOptions};
-use crate::bgp::path::{Address, ConnectionPath, Path};
+use crate::bgp::path::{Address, BoundDevices, ConnectionPath, Path};
 use crate::bgp::reason::TcpFailure;
 use crate::config::{PeerAddress, PeerConfig};
 use crate::files::io::Files;
@@ -177,8 +177,8 @@ pub(super) async fn locate(
     routers: &LearntRouters,
 ) -> Result<(IpAddr, Path), TcpFailure> {
     let tcp_failure = |error| tcp_failure(&error);
-    let BoundDevices { interface, vrf } = bound_to(peer).await?;
-    let (over, table) = (interface.or(vrf).map(|device| device.index), vrf.and_then(|vrf| vrf.table));
+    let bound = bound_to(peer).await?;
+    let (over, table) = (bound.index(), bound.table());
     let (address, over) = match peer.address {
         PeerAddress::Ip(address) => (address, over),
         PeerAddress::DefaultGateway => match known {
@@ -196,30 +196,17 @@ pub(super) async fn locate(
     Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
 }
 
-/// The devices to which a session is bound.
-struct BoundDevices {
-    interface: Option<SessionDevice>,
-    vrf: Option<SessionDevice>,
-}
-
 /// Looks up the devices to which the session is bound.
 async fn bound_to(peer: &PeerConfig) -> Result<BoundDevices, TcpFailure> {
-    let find = async |name: &Option<String>, missing: fn(String) -> TcpFailure| match name {
-        Some(name) => {
-            let found = path::interface(name).await.map_err(|error| tcp_failure(&error))?;
-            Ok(Some(found.ok_or_else(|| missing(name.clone()))?))
-        }
+    let find = async |name: &Option<String>| match name {
+        Some(name) => path::interface(name).await.map_err(|error| tcp_failure(&error)),
         None => Ok(None),
     };
-    let interface = find(&peer.interface, TcpFailure::NoInterface).await?;
-    let vrf = find(&peer.vrf, TcpFailure::NoVrf).await?;
-    if let (Some(port), Some(vrf)) = (interface, vrf)
-        && port.controller != Some(vrf.index)
-    {
-        let [interface, vrf] = [&peer.interface, &peer.vrf].map(|name| name.clone().unwrap_or_default());
-        return Err(TcpFailure::NotInVrf { interface, vrf });
-    }
-    Ok(BoundDevices { interface, vrf })
+    let (interface, vrf) = (find(&peer.interface).await?, find(&peer.vrf).await?);
+    BoundDevices::new(
+        peer.interface.as_deref().map(|name| (name, interface)),
+        peer.vrf.as_deref().map(|name| (name, vrf)),
+    )
 }
 
 /// The router that the peer's interface has now.

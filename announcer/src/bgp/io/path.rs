@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::bgp::hint::Neighbour;
 use crate::bgp::io::sockopt;
-use crate::bgp::path::{self as pure, Address, Fitness, Path};
+use crate::bgp::path::{self as pure, Address, Fitness, Path, SessionDevice};
 use crate::model::Family;
 
 /// The source for a session with `peer`, and the addresses of the outgoing interface.
@@ -77,17 +77,6 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     } else {
         None
     }
-}
-
-/// An interface, as a session needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SessionDevice {
-    /// Its index.
-    pub(super) index: u32,
-    /// The index of the VRF, bridge or bond that it is a port of; `None`: of none.
-    pub(super) controller: Option<u32>,
-    /// The routing table of a VRF; `None`: it is no VRF.
-    pub(super) table: Option<u32>,
 }
 
 /// An interface; `None`: there is none of that name.

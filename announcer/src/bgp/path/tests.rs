@@ -313,3 +313,31 @@ fn a_network_is_read_when_its_links_and_its_addresses_were_read() {
     assert!(!network(&lo, &[]).is_read());
     assert!(network(&lo, &[(1, "127.0.0.1/8")]).is_read());
 }
+
+#[test]
+fn a_session_is_bound_to_a_vrf_and_to_an_interface_in_it_alone() {
+    let device = |index, controller, table| SessionDevice { index, controller, table };
+    let (edge, red, plain) = (device(7, None, Some(10)), device(8, None, Some(11)), device(2, None, None));
+    let (in_edge, in_bridge) = (device(3, Some(7), None), device(4, Some(9), None));
+    let not_in = || TcpFailure::NotInVrf { interface: "eth1".into(), vrf: "edge".into() };
+    // `interface` eth1 and `vrf` edge of the peer, as they were found: the index and the table.
+    for (interface, vrf, want) in [
+        (None, None, Ok((None, None))),
+        (Some(Some(plain)), None, Ok((Some(2), None))),
+        (Some(Some(in_edge)), None, Ok((Some(3), None))),
+        (Some(None), None, Err(TcpFailure::NoInterface("eth1".into()))),
+        (None, Some(Some(edge)), Ok((Some(7), Some(10)))),
+        (None, Some(None), Err(TcpFailure::NoVrf("edge".into()))),
+        (None, Some(Some(plain)), Err(TcpFailure::NotAVrf("edge".into()))),
+        (None, Some(Some(in_edge)), Err(TcpFailure::NotAVrf("edge".into()))),
+        (Some(Some(in_edge)), Some(Some(edge)), Ok((Some(3), Some(10)))),
+        (Some(Some(in_edge)), Some(Some(red)), Err(not_in())),
+        (Some(Some(in_bridge)), Some(Some(edge)), Err(not_in())),
+        (Some(Some(plain)), Some(Some(edge)), Err(not_in())),
+        (Some(Some(in_bridge)), Some(Some(device(9, None, None))), Err(TcpFailure::NotAVrf("edge".into()))),
+    ] {
+        let bound =
+            BoundDevices::new(interface.map(|found| ("eth1", found)), vrf.map(|found| ("edge", found)));
+        assert_eq!(bound.map(|bound| (bound.index(), bound.table())), want, "{interface:?} {vrf:?}");
+    }
+}

@@ -538,6 +538,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "a VRF with a name that no device can have",
         &[("port = 179", "vrf = \"edge/1\""), ("med = 100", "vrf = \"\"")],
     ),
+    ("lo as a VRF", &[("port = 179", "vrf = \"lo\""), ("med = 100", "vrf = \"lo\"")]),
     ("a VRF that is no text", &[("port = 179", "vrf = 10")]),
     ("a service in a VRF without a router", &[("med = 100", "vrf = \"edge\"")]),
     ("a service outside of the VRFs of all routers", &[("port = 179", "vrf = \"edge\"")]),

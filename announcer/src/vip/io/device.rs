@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use dsr_setup::io::device::DeviceError;
+use dsr_setup::io::device::{Device, DeviceError, DeviceKind};
 use dsr_setup::{AddResult, Error, Link, Record, RemoveResult, Store, Sysctl, VipEvent, Vips};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::KeeperChannels;
+use crate::config::LOOPBACK;
 use crate::files::io::Files;
 use crate::model::Generation;
 use crate::vip::keeper::{Keeper, KeeperStep, LOOK, RETRY};
@@ -98,6 +99,16 @@ impl DeviceFault {
     }
 }
 
+/// Whether the daemon may keep VIPs on a device: it is lo itself, or a VRF. On a dummy, which `dsr-setup` allows, the VIPs would be
+/// outside of each VRF.
+fn is_right(device: &Device) -> bool {
+    match device.kind {
+        DeviceKind::Loopback => device.name == LOOPBACK,
+        DeviceKind::Vrf => true,
+        DeviceKind::Dummy => false,
+    }
+}
+
 /// Whether we lacked a descriptor or memory, or the kernel was too busy to answer. Such an error proves nothing about the device.
 fn is_own_fault(fault: &DeviceFault) -> bool {
     let DeviceFault::Kernel(error) = fault else { return false };
@@ -155,6 +166,9 @@ impl KeeperTask {
         let (connection, vips) = dsr_setup::connect()?;
         let _requests = NetlinkTask(tokio::spawn(connection));
         let vips = vips.on_device(&self.setup.device).await.map_err(DeviceFault::of_device)?;
+        if !is_right(vips.device()) {
+            return Err(DeviceFault::of_device(DeviceError::Kind(self.setup.device.clone())));
+        }
         let mut events = dsr_setup::watch_device(vips.device().index)?;
         self.keeper.look_again(now()); // events in between were missed
         loop {
@@ -325,4 +339,21 @@ impl KeeperTask {
 
 fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vips_are_kept_on_lo_and_on_vrfs_alone() {
+        for (name, kind, want) in [
+            ("lo", DeviceKind::Loopback, true),
+            ("lo1", DeviceKind::Loopback, false),
+            ("edge", DeviceKind::Vrf, true),
+            ("edge", DeviceKind::Dummy, false),
+        ] {
+            assert_eq!(is_right(&Device { index: 7, name: name.into(), kind }), want, "{name} {kind:?}");
+        }
+    }
 }

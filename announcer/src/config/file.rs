@@ -111,7 +111,7 @@ impl Config {
                 self.peers.iter().partition(|peer| peer.vrf == service.vrf);
             if !others.is_empty() {
                 let names = same.into_iter().map(|peer| peer.name.clone()).collect();
-                service.recipients = Recipients::Only(Arc::new(names));
+                service.recipients = Recipients::SameVrf(Arc::new(names));
             }
         }
     }

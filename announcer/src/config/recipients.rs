@@ -33,7 +33,7 @@ impl Written {
 impl From<&Recipients> for Written {
     fn from(used: &Recipients) -> Self {
         let peers: WrittenList<PeerName> = match used {
-            Recipients::All => None,
+            Recipients::All | Recipients::SameVrf(_) => None,
             Recipients::Only(names) => list(names.iter()),
         };
         Written { peers }
@@ -46,8 +46,7 @@ pub(super) fn judge(written: &Written, known: Option<&BTreeSet<&str>>, faults: &
     // Wrong values are not in the list, and have their own error.
     let is_marked = |fault: &Fault| peers.span().contains(&fault.span.start);
     if peers.get_ref().is_empty() && !faults.iter().any(is_marked) {
-        let help =
-            "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router gets its routes";
+        let help = "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router gets its routes";
         faults.push(Fault::new(peers.span(), "`peers` is empty", help));
     }
     unique(peers.get_ref(), "name each router once", faults);
@@ -133,6 +132,17 @@ mod tests {
         };
         assert_eq!(lines("", "peers = [\"r1\"]"), ["www: + peers [\"r1\"]"]);
         assert_eq!(lines("peers = [\"r1\"]", "peers = [\"r2\"]"), ["www: - peer r1", "www: + peer r2"]);
+    }
+
+    #[test]
+    fn a_service_that_nobody_touched_has_no_difference_when_a_router_comes_into_a_vrf() {
+        let before = parse("x", &text("")).unwrap();
+        let with_vrf = text("").replacen("name = \"r2\"", "name = \"r2\"\nvrf = \"edge\"", 1);
+        let after = parse("x", &with_vrf).unwrap();
+        assert_eq!(after.routers_of(&after.services[0]).count(), 1);
+        let lines: Vec<String> = differences(&before, &after).iter().flat_map(Difference::lines).collect();
+        assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains("www")), "{lines:?}");
+        assert_eq!(parse("x", &canonical(&after)).unwrap(), after);
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Config {
                 }
                 let each = match service.recipients {
                     Recipients::All => "each peer",
-                    Recipients::Only(_) => "each of its peers",
+                    Recipients::Only(_) | Recipients::SameVrf(_) => "each of its peers",
                 };
                 let mut vips = service.vips.iter().filter(|vip| Family::of(**vip) == family);
                 warnings.extend(vips.next().map(|vip| {

@@ -94,10 +94,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     for Order { target, drain, .. } in drains {
         lines.push(format!("It is drained{drain}: `announcer undrain {}` ends that.", target.arguments()));
     }
-    if let Recipients::Only(names) = &service.recipients {
-        let names: Vec<&str> = names.iter().map(PeerName::as_str).collect();
-        lines.push(format!("Its service is announced to {} alone, because of `peers`.", names.join(" and ")));
-    }
+    lines.extend(recipients(service));
     if service.backup {
         lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }
@@ -106,6 +103,23 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip, now)));
     }
     lines
+}
+
+/// Which routers get its routes, and why; `None`: all.
+fn recipients(service: &ServiceConfig) -> Option<String> {
+    let (names, why) = match &service.recipients {
+        Recipients::All => return None,
+        Recipients::Only(names) => (names, "because of `peers`".to_owned()),
+        Recipients::SameVrf(names) => {
+            let why = match &service.vrf {
+                Some(vrf) => format!("because of `vrf`: the others are not in the VRF {vrf}"),
+                None => "because the others are in a VRF".to_owned(),
+            };
+            (names, why)
+        }
+    };
+    let names: Vec<&str> = names.iter().map(PeerName::as_str).collect();
+    Some(format!("Its service is announced to {} alone, {why}.", names.join(" and ")))
 }
 
 /// The weight, and where it comes from.
@@ -183,9 +197,14 @@ fn session_sentence(router: &RouterExplanation, vip: &VipReport, now: Instant) -
 
 /// Why the configuration sends the routes of a service and a family not to a router.
 pub fn not_wanted(service: &ServiceConfig, peer: &PeerConfig, family: Family) -> String {
-    match service.recipients.include(&peer.name) {
-        false => format!("`peers` of service `{}` does not name it", service.name),
-        true => format!("`families` of this peer does not contain {family}"),
+    if service.recipients.include(&peer.name) {
+        return format!("`families` of this peer does not contain {family}");
+    }
+    match &service.recipients {
+        Recipients::All | Recipients::Only(_) => {
+            format!("`peers` of service `{}` does not name it", service.name)
+        }
+        Recipients::SameVrf(_) => format!("it is not in the same VRF as service `{}`", service.name),
     }
 }
 

@@ -41,8 +41,11 @@ pub enum Recipients {
     /// Each router.
     #[default]
     All,
-    /// The routers with these names; at least one.
+    /// The routers with these names, which `peers` of the service names; at least one.
     Only(Arc<BTreeSet<PeerName>>),
+    /// The routers with these names, because they are in the VRF of the service, or outside of each VRF as the service is, and others are
+    /// not.
+    SameVrf(Arc<BTreeSet<PeerName>>),
 }
 
 impl Recipients {
@@ -50,7 +53,7 @@ impl Recipients {
     pub fn include(&self, router: &PeerName) -> bool {
         match self {
             Recipients::All => true,
-            Recipients::Only(names) => names.contains(router),
+            Recipients::Only(names) | Recipients::SameVrf(names) => names.contains(router),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, ServiceConfig};
 use crate::control::api::{PeerBfdStatus, PeerStatus, SessionStatus};
-use crate::model::PeerName;
+use crate::model::{PeerName, Recipients};
 
 /// The sentences, a line each.
 pub fn peer(peer: &PeerStatus) -> Vec<String> {
@@ -57,17 +57,25 @@ pub fn services(config: &Config, router: &PeerName) -> Option<String> {
             more => format!("{} and {more} more", names.collect::<Vec<_>>().join(", ")),
         }
     };
-    match (theirs.is_empty(), others.is_empty()) {
-        (_, true) => None,
-        (true, false) => {
-            Some("It gets the routes of no service: `peers` of each names other routers.".into())
-        }
-        (false, false) => Some(format!(
-            "It gets the routes of {}, and not of {}, whose `peers` does not name it.",
-            names(&theirs),
-            names(&others)
-        )),
+    let is_by_vrf = |service: &&ServiceConfig| matches!(service.recipients, Recipients::SameVrf(_));
+    let all_by_vrf = others.iter().all(is_by_vrf);
+    if others.is_empty() {
+        return None;
     }
+    if theirs.is_empty() {
+        let why = match (all_by_vrf, others.iter().any(is_by_vrf)) {
+            (true, _) => "none is in the same VRF",
+            (false, true) => "each is in another VRF, or its `peers` names other routers",
+            (false, false) => "`peers` of each names other routers",
+        };
+        return Some(format!("It gets the routes of no service: {why}."));
+    }
+    let why = match (all_by_vrf, others.iter().any(is_by_vrf)) {
+        (true, _) => "which is not in the same VRF",
+        (false, true) => "which is in another VRF, or whose `peers` does not name it",
+        (false, false) => "whose `peers` does not name it",
+    };
+    Some(format!("It gets the routes of {}, and not of {}, {why}.", names(&theirs), names(&others)))
 }
 
 /// How many services a sentence names.
@@ -178,6 +186,7 @@ fn span(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::control::api::ReasonStatus;
+    use crate::model::Family;
 
     fn router() -> PeerStatus {
         PeerStatus {
@@ -306,6 +315,29 @@ mod tests {
         assert_eq!(services(""), [None, None]);
         let not_mail = "It gets the routes of www, and not of mail, whose `peers` does not name it.";
         assert_eq!(services("peers = [\"r1\"]"), [None, Some(not_mail.into())]);
+        let two_vrfs = "[bgp]\nasn = 1\n[[peer]]\nname = \"r1\"\naddress = \"10.0.0.1\"\nasn = 2\n[[peer]]\nname = \"r2\"\naddress = \"10.0.0.2\"\nasn = 2\nvrf = \"edge\"\n\
+             [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n\
+             [[service]]\nname = \"mail\"\nvips = [\"192.0.2.25\"]\nvrf = \"edge\"\n[[service.check]]\ntcp = 25\n";
+        let config = crate::config::parse("x", two_vrfs).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(
+            ["r1", "r2"].map(|name| super::services(&config, &name.parse().unwrap()).unwrap()),
+            [
+                "It gets the routes of www, and not of mail, which is not in the same VRF.",
+                "It gets the routes of mail, and not of www, which is not in the same VRF.",
+            ]
+        );
+        let why = |service: usize, peer: usize| {
+            super::super::not_wanted(&config.services[service], &config.peers[peer], Family::V4)
+        };
+        assert_eq!(why(0, 1), "it is not in the same VRF as service `www`");
+        assert_eq!(
+            super::super::recipients(&config.services[1]).unwrap(),
+            "Its service is announced to r2 alone, because of `vrf`: the others are not in the VRF edge."
+        );
+        assert_eq!(
+            super::super::recipients(&config.services[0]).unwrap(),
+            "Its service is announced to r1 alone, because the others are in a VRF."
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::model::{PeerName, Recipients};
 table! {
     struct Written {
         peers: one_or_set PeerName, optional "[\"r1\"]", word,
-            "the names of the routers that get its routes; without it, each router does";
+            "the names of the routers that get its routes; without it, those of its VRF do, or those in no VRF";
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn judge(written: &Written, known: Option<&BTreeSet<&str>>, faults: &
     // Wrong values are not in the list, and have their own error.
     let is_marked = |fault: &Fault| peers.span().contains(&fault.span.start);
     if peers.get_ref().is_empty() && !faults.iter().any(is_marked) {
-        let help = "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router gets its routes";
+        let help = "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router of its VRF gets its routes, or each router in no VRF";
         faults.push(Fault::new(peers.span(), "`peers` is empty", help));
     }
     unique(peers.get_ref(), "name each router once", faults);

@@ -30,19 +30,29 @@ pub fn of(check: &CheckConfig, vip: IpAddr, vrf: Option<&str>, outcome: &Outcome
             Some("if the port uses TLS, write `https://` in place of `http://`".into())
         }
         Reason::VipMissing => Some("`dsr-setup apply` puts it there, and so does the daemon".into()),
-        Reason::VrfMissing(vrf) => {
-            Some(format!("`ip link add {vrf} type vrf table NUMBER` makes it; write its name as `ip link show type vrf` prints it"))
-        }
+        Reason::VrfMissing(vrf) => Some(format!(
+            "`ip link add {vrf} type vrf table NUMBER` makes it; write its name as `ip link show type vrf` prints it"
+        )),
         Reason::Kind(failure) => {
             failure.hint(&ProbeContext { vip, vip_itself: check.target.is_none(), first_octets })
         }
-        Reason::Refused => vrf.map(|vrf| {
-            format!(
-                "start the server in the VRF, as in `ip vrf exec {vrf} nginx`; one that is bound to no device serves there only with `net.ipv4.tcp_l3mdev_accept = 1`"
-            )
-        }),
+        Reason::Refused => vrf.map(|vrf| refused(check, vrf)),
         Reason::TimedOut { .. } | Reason::Os(_) | Reason::Other(_) => None,
     }
+}
+
+/// The hint for a check in this VRF of which the port was refused.
+fn refused(check: &CheckConfig, vrf: &str) -> String {
+    let protocol = if check.probe.is_over_udp() { "udp" } else { "tcp" };
+    let server = match check.target {
+        None => "start the server in the VRF",
+        Some(_) => {
+            "the probe is made in the VRF: if `target` is an address of this host, start its server in the VRF too"
+        }
+    };
+    format!(
+        "{server}, as in `ip vrf exec {vrf} nginx`; one that is bound to no device serves there only with `net.ipv4.{protocol}_l3mdev_accept = 1`"
+    )
 }
 
 /// The hint for a right answer after which `reuse` has no effect.
@@ -93,11 +103,23 @@ mod tests {
 
     #[test]
     fn a_refused_connection_in_a_vrf_may_be_a_server_outside_of_it() {
-        let check = a_check("tcp = 80");
-        let outcome = Outcome::Fail { reason: Reason::Refused, took: Duration::ZERO };
-        let hint = |vrf| of(&check, [192, 0, 2, 80].into(), vrf, &outcome);
-        assert_eq!(hint(None), None);
-        assert!(hint(Some("edge")).unwrap().contains("`ip vrf exec edge nginx`"));
+        for (check, begins, setting) in [
+            ("tcp = 80", "start the server in the VRF", "tcp"),
+            ("http = \"http://x/\"", "start the server in the VRF", "tcp"),
+            ("tcp = 80\ntarget = \"192.0.2.1\"", "the probe is made in the VRF: if `target`", "tcp"),
+            ("udp = 53\nexpect = 'x'", "start the server in the VRF", "udp"),
+            ("dns = \"x\"", "start the server in the VRF", "udp"),
+            ("dns = \"x\"\ntransport = \"tcp\"", "start the server in the VRF", "tcp"),
+            ("ntp = 123", "start the server in the VRF", "udp"),
+        ] {
+            let check = a_check(check);
+            let outcome = Outcome::Fail { reason: Reason::Refused, took: Duration::ZERO };
+            let hint = |vrf| of(&check, [192, 0, 2, 80].into(), vrf, &outcome);
+            assert_eq!(hint(None), None);
+            let hint = hint(Some("edge")).unwrap();
+            assert!(hint.starts_with(begins) && hint.contains("`ip vrf exec edge nginx`"), "{hint}");
+            assert!(hint.contains(&format!("`net.ipv4.{setting}_l3mdev_accept = 1`")), "{hint}");
+        }
     }
 
     #[test]

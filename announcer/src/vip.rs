@@ -90,6 +90,11 @@ impl WantedDevices {
         WantedVips { vips, generation: self.generation, settle: self.settle }
     }
 
+    /// Whether a device still needs a keeper: the configuration names it, or one of its VIPs may still be there (`held`).
+    pub fn needs(&self, device: &str, held: &BTreeSet<IpAddr>) -> bool {
+        self.devices.contains_key(device) || !held.is_empty()
+    }
+
     /// The VIPs of all devices.
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.devices.values().flat_map(|vips| vips.iter().copied()).collect()
@@ -112,6 +117,12 @@ mod tests {
         assert_eq!(*wanted.of("edge").vips, [vip].into());
         assert!(!wanted.of("lo").vips.contains(&vip) && wanted.vips().contains(&vip));
         assert!(wanted.of("red").vips.is_empty());
+        for (device, held, want) in
+            [("edge", true, true), ("edge", false, true), ("red", true, true), ("red", false, false)]
+        {
+            let held = if held { [vip].into() } else { BTreeSet::new() };
+            assert_eq!(wanted.needs(device, &held), want, "{device} {held:?}");
+        }
         // lo is always looked after: a previous daemon may have left VIPs there.
         let all_in_vrf = GOOD.replacen("[[service]]", "[[service]]\nvrf = \"edge\"\npeers = [\"r1\"]", 1);
         let wanted = WantedDevices::new(&parse("x", &all_in_vrf).unwrap(), 7);

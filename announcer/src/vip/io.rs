@@ -97,17 +97,21 @@ async fn keep_devices(setup: &mut KeeperChannels, devices: &mut Devices) {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                () = devices.changed() => {}
+                () = devices.changed() => devices.forget(&wanted),
             }
         }
     }
 }
 
 impl Devices {
-    /// Starts a keeper for each new device, and gives each its VIPs. The keeper of a device that is no longer named ends when the last
-    /// VIP has left the device.
+    /// Ends the keepers of devices that are no longer named and that the last VIP has left. That frees their locks.
+    fn forget(&mut self, wanted: &WantedDevices) {
+        self.0.retain(|name, keeper| wanted.needs(name, &keeper.held.borrow()));
+    }
+
+    /// Starts a keeper for each new device, and gives each its VIPs.
     async fn follow(&mut self, wanted: &WantedDevices, setup: &KeeperChannels) {
-        self.0.retain(|name, keeper| wanted.devices.contains_key(name) || !keeper.held.borrow().is_empty());
+        self.forget(wanted);
         for (name, keeper) in &self.0 {
             keeper.wanted.send_replace(wanted.of(name));
         }

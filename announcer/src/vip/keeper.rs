@@ -285,6 +285,11 @@ impl Keeper {
         }
     }
 
+    /// The device does not exist, and so no VIP has to leave it any more.
+    pub fn device_missing(&mut self) {
+        self.leaving.clear();
+    }
+
     /// lo was set up, or could not be set up; with the reason.
     pub fn raised(&mut self, done: Result<(), String>, now: Instant) {
         match done {

@@ -60,6 +60,9 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
             task.keeper.look_again(now() + RETRY);
         } else {
             task.keeper.look_failed(&error.to_string(), now());
+            if matches!(error, DeviceFault::Missing(_)) {
+                task.keeper.device_missing();
+            }
             // Before the device was read, nothing is changed there.
             for step in task.keeper.steps(now()) {
                 match step {
@@ -69,6 +72,7 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
                     KeeperStep::Remove(_) | KeeperStep::Record(_) | KeeperStep::Forget(_) => {}
                 }
             }
+            task.publish();
         }
         sleep(RETRY).await;
     }
@@ -77,9 +81,12 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
 /// Why a device cannot be kept now.
 #[derive(Debug, thiserror::Error)]
 enum DeviceFault {
-    /// The VRF does not exist, or its name is that of another interface; with a sentence.
-    #[error("{0}")]
-    Device(String),
+    /// The VRF does not exist; its name.
+    #[error("the VRF {0} does not exist; `ip link add {0} type vrf table NUMBER` makes it")]
+    Missing(String),
+    /// The interface with this name is no VRF.
+    #[error("{0} is no VRF: write the name of a VRF in `vrf`")]
+    NoVrf(String),
     /// The kernel cannot be asked.
     #[error(transparent)]
     Kernel(#[from] Error),
@@ -88,12 +95,8 @@ enum DeviceFault {
 impl DeviceFault {
     fn of_device(error: DeviceError) -> Self {
         match error {
-            DeviceError::Missing(name) => DeviceFault::Device(format!(
-                "the VRF {name} does not exist; `ip link add {name} type vrf table NUMBER` makes it"
-            )),
-            DeviceError::Kind(name) => {
-                DeviceFault::Device(format!("{name} is no VRF: write the name of a VRF in `vrf`"))
-            }
+            DeviceError::Missing(name) => DeviceFault::Missing(name),
+            DeviceError::Kind(name) => DeviceFault::NoVrf(name),
             DeviceError::Netlink(error) => DeviceFault::Kernel(error),
         }
     }
@@ -167,7 +170,7 @@ impl KeeperTask {
         let _requests = NetlinkTask(tokio::spawn(connection));
         let vips = vips.on_device(&self.setup.device).await.map_err(DeviceFault::of_device)?;
         if !is_right(vips.device()) {
-            return Err(DeviceFault::of_device(DeviceError::Kind(self.setup.device.clone())));
+            return Err(DeviceFault::NoVrf(self.setup.device.clone()));
         }
         let mut events = dsr_setup::watch_device(vips.device().index)?;
         self.keeper.look_again(now()); // events in between were missed

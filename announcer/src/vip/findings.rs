@@ -87,7 +87,7 @@ impl HostWatch {
             self.counters.drain(..self.counters.len().saturating_sub(LASTING));
         }
         LookStep::Publish(HostFindings {
-            codes: codes(&report),
+            codes: codes(&report, question),
             queues: accept_queues(seen, question),
             warnings: warnings(&report),
         })
@@ -131,13 +131,15 @@ pub fn question(config: &Config) -> Question {
     question
 }
 
-/// Whether there is a finding, for each code that is watched and could be looked for.
-fn codes(report: &DoctorReport) -> BTreeMap<&'static str, bool> {
+/// Whether there is a finding, for each code that is watched and could be looked for. Without a VIP outside of VRFs nothing was looked
+/// for, so only what was found nevertheless is in it.
+fn codes(report: &DoctorReport, question: &Question) -> BTreeMap<&'static str, bool> {
     let is_found = |code: Code| report.findings.iter().any(|finding| finding.code == code);
     let is_unseen = |code: &Code| report.not_checked.iter().any(|gap| gap.codes.contains(code));
     let watched = Code::ALL.iter().filter(|code| code.watcher() == Watcher::Daemon);
     // One of two ways to find a fault may be enough.
-    let known = watched.filter(|code| !is_unseen(code) || is_found(**code));
+    let is_asked = !question.vips.is_empty();
+    let known = watched.filter(|code| (is_asked && !is_unseen(code)) || is_found(**code));
     known.map(|code| (code.name(), is_found(*code))).collect()
 }
 

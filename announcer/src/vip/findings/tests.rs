@@ -211,7 +211,7 @@ fn each_watched_code_has_a_warning() {
             false => vec![format!("{code}: it is so; `mend it`")],
         };
         assert_eq!(warnings(&report), want);
-        assert!(codes(&report)[code.name()]);
+        assert!(codes(&report, &vip_question())[code.name()]);
     }
 }
 
@@ -238,4 +238,27 @@ fn two_faults_are_two_warnings() {
     let findings = published(watch.looked(&seen, &vip_question()));
     assert_eq!(found(&findings), ["conntrack-full", "no-return-route"]);
     assert_eq!(findings.warnings.len(), 2, "{:?}", findings.warnings);
+}
+
+/// What is in a VRF is not looked at, so the metric must not say that it has no fault.
+#[test]
+fn without_a_vip_outside_of_vrfs_no_code_is_published_as_looked_for() {
+    let config = |vrf: &str| {
+        let text =
+            config::tests::GOOD.replacen("[[service]]", &format!("[[service]]\npeers = [\"r1\"]\n{vrf}"), 1);
+        config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    for (vrf, is_looked_at) in [("", true), ("vrf = \"edge\"", false)] {
+        let question = question(&config(vrf));
+        let codes =
+            published(HostWatch { confirms: true, ..HostWatch::default() }.looked(&healthy(), &question))
+                .codes;
+        assert_eq!(codes.is_empty(), !is_looked_at, "{vrf}: {codes:?}");
+    }
+    let before = Some(Counters::default());
+    let question = question(&config("vrf = \"edge\""));
+    let found_here = published(
+        HostWatch { confirms: true, ..HostWatch::default() }.looked(&overflows(before, 1), &question),
+    );
+    assert_eq!(found(&found_here), ["backlog-overflow"], "a fault of the whole host");
 }

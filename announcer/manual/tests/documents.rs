@@ -26,7 +26,7 @@ use announcer::model::text::PrintableText;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
-use announcer::vip::Absence;
+use announcer::vip::DeviceAbsence;
 use dsr_setup::doctor::code::{Code, Watcher};
 
 /// The root folder of the repository.
@@ -202,7 +202,8 @@ fn every_standing_of_a_vip_is_explained() {
     let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
     let sibling = "192.0.2.81".parse().unwrap();
     let flapping = Flapping { returns: 3, penalty: Duration::from_secs(10) };
-    let absence = || Absence { device: "lo".into(), why: "needs CAP_NET_ADMIN: run it with sudo".into() };
+    let absence =
+        || DeviceAbsence { device: "lo".into(), why: "needs CAP_NET_ADMIN: run it with sudo".into() };
     let all = [
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
@@ -390,6 +391,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::NoVrf("edge".into())),
         DownReason::Tcp(TcpFailure::NotInVrf { interface: "eth1".into(), vrf: "edge".into() }),
+        DownReason::Tcp(TcpFailure::NotAVrf("eth1".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
         )),
@@ -415,7 +417,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unheard(_) | TcpFailure::NoAddress => {}
                 TcpFailure::SourceMissing(_) | TcpFailure::Forbidden => {}
                 TcpFailure::NoRouter(_) | TcpFailure::NotLearnt(_) | TcpFailure::RouterGone => {}
-                TcpFailure::NoVrf(_) | TcpFailure::NotInVrf { .. } => {}
+                TcpFailure::NoVrf(_) | TcpFailure::NotInVrf { .. } | TcpFailure::NotAVrf(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::NoKeepalive(_) => {}

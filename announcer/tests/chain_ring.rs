@@ -359,6 +359,11 @@ impl Simulation {
             }
             self.sum.changes += 1;
             if list.len() < self.list.len() {
+                // One that leaves before it has announced starts too.
+                let host = &self.hosts[index(member)];
+                if host.daemon.is_some() && !host.announces && !host.owns {
+                    self.oracle.removed_at_start.insert(host.index);
+                }
                 self.oracle.listed = HostSet::of(list.iter().map(|member| index(*member)));
             }
             self.luck.shuffle(&mut list);

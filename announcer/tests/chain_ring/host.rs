@@ -61,6 +61,10 @@ impl HostSet {
         self.0 & 1 << host != 0
     }
 
+    pub fn union(self, other: HostSet) -> HostSet {
+        HostSet(self.0 | other.0)
+    }
+
     pub fn overlaps(self, other: HostSet) -> bool {
         self.0 & other.0 != 0
     }

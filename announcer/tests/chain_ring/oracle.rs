@@ -73,6 +73,8 @@ pub struct Oracle {
     pub checks: Checks,
     /// Whether one heartbeat of three arrives, all lists are equal, and there are no partitions: then every property holds.
     orderly: bool,
+    /// The hosts that were removed while they started, until their daemon has ended and their rules are gone: docs/chain.md says that this is not done.
+    pub removed_at_start: HostSet,
     /// From when on every living owner is reached.
     pub repaired: Instant,
     /// When the packets were checked last.
@@ -90,6 +92,7 @@ impl Oracle {
         Oracle {
             checks: Checks::default(),
             orderly,
+            removed_at_start: HostSet::default(),
             repaired: now,
             checked: None,
             listed,
@@ -222,7 +225,10 @@ impl Oracle {
         self.checked = Some(now);
         let owners: Vec<usize> =
             hosts.iter().filter(|host| host.owns && host.powered).map(|host| host.index).collect();
-        let outdated = Self::outdated(hosts);
+        for host in hosts.iter().filter(|host| host.rules.is_none() && host.daemon.is_none()) {
+            self.removed_at_start.remove(host.index);
+        }
+        let outdated = Self::outdated(hosts).union(self.removed_at_start);
         let wanted = owners.iter().copied().map(Some).chain([None]);
         let pairs = owners.len() * (owners.len() + 1);
         if pairs <= MOST_PAIRS {

@@ -198,9 +198,12 @@ impl Host {
         address(self.index)
     }
 
-    /// Whether it has learnt the MAC address of another host, and is not just installing the rules that believe it.
+    /// Whether it has learnt the MAC address of another host, and neither waits for the answer of a member before it installs rules, nor is
+    /// just installing those that believe it.
     pub fn has_mac(&self, other: usize) -> bool {
-        self.daemon.as_ref().is_some_and(|daemon| daemon.macs.has(other) && daemon.installing.is_none())
+        self.daemon.as_ref().is_some_and(|daemon| {
+            daemon.macs.has(other) && daemon.installing.is_none() && settled(&daemon.others)
+        })
     }
 
     /// Whether it says that it has left.

@@ -12,6 +12,9 @@
 //!
 //! A server may close a kept connection while the next request is on its way. That says nothing about its health, so the request is
 //! sent once more over a new connection, in the same timeout. Only idempotent methods are allowed with `reuse` (RFC 9110 §9.2.2).
+//!
+//! A new connection of HTTP/2 may come to a process that is stopping, such as a worker of nginx at a reload: it ends the connection before
+//! it has processed the request, which may then be sent again with any method (RFC 9113 §8.7). It is, once.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -97,6 +100,15 @@ struct ExchangeError {
     error: ProbeError,
     /// Whether it says nothing about the server if it was seen on a kept connection.
     stale: bool,
+    /// Whether the server has ended HTTP/2 before it processed the request.
+    unprocessed: bool,
+}
+
+impl ExchangeError {
+    /// The server has answered wrongly, or the connection failed.
+    fn of(error: ProbeError) -> Self {
+        ExchangeError { error, stale: false, unprocessed: false }
+    }
 }
 
 impl DirectProbe {
@@ -147,12 +159,16 @@ impl DirectProbe {
         if let Some(kept) = self.kept.as_ref().and_then(ConnectionSlot::take) {
             match self.ask_again(kept, waiting).await {
                 Err(ExchangeError { stale: true, .. }) => {}
-                Err(ExchangeError { stale: false, error }) => return Err(error),
+                Err(ExchangeError { stale: false, error, .. }) => return Err(error),
                 Ok(passed) => return Ok(passed),
             }
         }
-        let (link, warning) = self.open(waiting).await?;
-        let Exchange { answer, link } = self.exchange(link, waiting).await.map_err(|failed| failed.error)?;
+        let (Exchange { answer, link }, warning) = match self.ask_newly(waiting).await {
+            // A server that is stopping accepts connections until it says so. The next one does not come to it any more.
+            Err(ExchangeError { unprocessed: true, .. }) => self.ask_newly(waiting).await,
+            other => other,
+        }
+        .map_err(|failed| failed.error)?;
         let Some(slot) = &self.kept else {
             close(link);
             return Ok(success(answer, warning));
@@ -160,6 +176,15 @@ impl DirectProbe {
         let connection = if link.is_some() { ProbeConnection::New } else { ProbeConnection::NotKept };
         slot.keep(link, life(slot.previous(), fastrand::f64()) - 1, &warning);
         Ok(success(answer.over(connection), warning))
+    }
+
+    /// One request over a new connection.
+    async fn ask_newly(
+        &self,
+        waiting: &mut TimeoutPhase,
+    ) -> Result<(Exchange, Option<Warning>), ExchangeError> {
+        let (link, warning) = self.open(waiting).await.map_err(ExchangeError::of)?;
+        Ok((self.exchange(link, waiting).await?, warning))
     }
 
     /// One request over a kept connection.
@@ -171,7 +196,8 @@ impl DirectProbe {
         let KeptConnection { link, left, warning } = kept;
         let mut exchange = self.exchange(link, waiting).await;
         // A server may say so before it closes an idle connection (RFC 9110 §15.5.9).
-        if let Err(ExchangeError { error: ProbeError::Fail(Reason::Kind(failure)), stale }) = &mut exchange
+        if let Err(ExchangeError { error: ProbeError::Fail(Reason::Kind(failure)), stale, .. }) =
+            &mut exchange
             && *failure == kind::Failure::from(Failure::Status(408))
         {
             *stale = true;
@@ -231,7 +257,10 @@ impl DirectProbe {
         if stream.is_sent() {
             // The server must not send anything now. Octets and an end of the connection have the same meaning.
             if stream.read(&mut [0]).now_or_never().is_some() {
-                return Err(ExchangeError { error: ProbeError::Fail(Reason::Closed), stale: true });
+                return Err(ExchangeError {
+                    stale: true,
+                    ..ExchangeError::of(ProbeError::Fail(Reason::Closed))
+                });
             }
             stream.begin_request();
         }
@@ -241,7 +270,7 @@ impl DirectProbe {
             .ignore_invalid_headers_in_responses(true)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| ExchangeError { error: meaning(&error), stale: false })?;
+            .map_err(|error| ExchangeError::of(meaning(&error)))?;
         let mut ended = false;
         let mut unanswered = None;
         let judged = {
@@ -273,12 +302,12 @@ impl DirectProbe {
                 let _ = stream.shutdown().now_or_never(); // the server may have closed the connection already
                 Ok(Exchange { answer, link: None })
             }
-            (Some(Err(error)), _) => Err(ExchangeError { error, stale: false }),
+            (Some(Err(error)), _) => Err(ExchangeError::of(error)),
             (None, Some(error)) => {
                 let stale = !stream.has_received() && errors::is_stale(&error);
-                Err(ExchangeError { error: meaning(&error), stale })
+                Err(ExchangeError { stale, ..ExchangeError::of(meaning(&error)) })
             }
-            (None, None) => Err(ExchangeError { error: ProbeError::Fail(Reason::Closed), stale: false }),
+            (None, None) => Err(ExchangeError::of(ProbeError::Fail(Reason::Closed))),
         }
     }
 
@@ -287,14 +316,15 @@ impl DirectProbe {
         mut sender: http2::SendRequest<Full<Bytes>>,
         waiting: &mut TimeoutPhase,
     ) -> Result<Exchange, ExchangeError> {
-        let failed = |error: hyper::Error| {
-            let stale = errors::is_stale(&error);
-            ExchangeError { error: meaning(&error), stale }
+        let failed = |error: hyper::Error| ExchangeError {
+            error: meaning(&error),
+            stale: errors::is_stale(&error),
+            unprocessed: errors::is_unprocessed(&error),
         };
         sender.ready().await.map_err(failed)?;
         let response = sender.send_request(self.request.two()).await.map_err(failed)?;
         let judged = self.expectation.judge(response.map(Body::wrap).into(), waiting).await;
-        let answer = judged.map_err(|error| ExchangeError { error, stale: false })?;
+        let answer = judged.map_err(ExchangeError::of)?;
         let link = (!sender.is_closed()).then_some(HttpLink::Two(sender));
         Ok(Exchange { answer, link })
     }

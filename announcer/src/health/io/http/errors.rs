@@ -28,15 +28,24 @@ pub(super) fn came_too_early(error: &reqwest::Error) -> bool {
 /// says nothing about the server (RFC 9112 §9.3.1, RFC 9113 §8.7).
 pub(super) fn is_stale(error: &(dyn Error + 'static)) -> bool {
     match find::<h2::Error>(error) {
-        Some(two) => {
-            let unprocessed = [h2::Reason::NO_ERROR, h2::Reason::REFUSED_STREAM];
-            two.is_io() || two.reason().is_some_and(|reason| unprocessed.contains(&reason))
-        }
+        Some(two) => two.is_io() || is_unprocessed(error),
         None => {
             let ended = [ProbeError::Fail(Reason::Closed), ProbeError::Fail(Reason::Reset)];
             ended.contains(&before_answer(error, &HandshakeProgress::default()))
                 || last_of_hyper(error).is_some_and(is_of_early)
         }
+    }
+}
+
+/// Whether the server has ended a connection of HTTP/2 in order before it processed the request (RFC 9113 §8.7), or before the request
+/// was sent.
+pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    match find::<h2::Error>(error) {
+        Some(two) => {
+            let unprocessed = [h2::Reason::NO_ERROR, h2::Reason::REFUSED_STREAM];
+            two.reason().is_some_and(|reason| unprocessed.contains(&reason))
+        }
+        None => last_of_hyper(error).is_some_and(|hyper| hyper.is_canceled() || hyper.is_closed()),
     }
 }
 

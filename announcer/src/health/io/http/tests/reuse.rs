@@ -218,6 +218,39 @@ async fn keep_two(io: impl AsyncRead + AsyncWrite + Unpin, requests: &Mutex<Vec<
     }
 }
 
+/// A process that is stopping accepts connections until it says so (GOAWAY with NO_ERROR). One that does so again and again fails.
+#[tokio::test]
+async fn a_new_connection_of_http_2_that_ends_before_the_request_is_tried_once_more() {
+    for (stopping, passes) in [(1, true), (2, false)] {
+        let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+        let url = format!("http://www.example.com:{}/healthz", listener.local_addr().unwrap().port());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                seen.lock().unwrap().push(0);
+                if number >= stopping {
+                    keep_two(stream, &seen).await;
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut server = h2::server::handshake(stream).await.unwrap();
+                    server.abrupt_shutdown(h2::Reason::NO_ERROR);
+                    while server.accept().await.is_some() {}
+                    // An end of TCP could arrive together with it, and alone it would be no order to try again.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        let http = probe(VIP, &url, "reuse = true\nhttp_version = \"2\"");
+        let text = text_of(&http.probe().await);
+        assert_eq!(text == NEW, passes, "{text}");
+        assert_eq!(text.starts_with("fail: "), !passes, "{text}");
+        assert_eq!(requests.lock().unwrap().len(), 2, "connections");
+    }
+}
+
 /// The server may close a kept connection at any time, and is healthy.
 #[tokio::test]
 async fn a_request_that_the_server_did_not_answer_because_it_closed_is_sent_again() {

@@ -46,19 +46,7 @@ pub(super) async fn run(
     orders: mpsc::UnboundedReceiver<BfdOrder>,
     reports: mpsc::Sender<ThreadReport>,
 ) {
-    let mut thread = Thread {
-        turns,
-        reports,
-        scheduling,
-        sessions: Vec::new(),
-        receivers: BTreeMap::new(),
-        drops: BTreeMap::new(),
-        withheld: None,
-        stops: None,
-        changed: true,
-        reported: Instant::now(),
-        budget: Budget { begins: Instant::now(), read: 0 },
-    };
+    let mut thread = Thread::new(scheduling, turns, reports, Instant::now());
     thread.inherit(inherited);
     thread.serve(orders).await;
 }
@@ -98,6 +86,28 @@ struct Thread {
 }
 
 impl Thread {
+    /// Without sessions.
+    fn new(
+        scheduling: Scheduling,
+        turns: MainTurns,
+        reports: mpsc::Sender<ThreadReport>,
+        now: Instant,
+    ) -> Thread {
+        Thread {
+            turns,
+            reports,
+            scheduling,
+            sessions: Vec::new(),
+            receivers: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            withheld: None,
+            stops: None,
+            changed: true,
+            reported: now,
+            budget: Budget { begins: now, read: 0 },
+        }
+    }
+
     /// Continues the sessions of a previous process, and sends their first packets.
     fn inherit(&mut self, inherited: InheritedBfd) {
         let now = Instant::now();

@@ -29,19 +29,7 @@ fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
         let now = Instant::now();
-        let mut thread = Thread {
-            turns: MainTurns::new(),
-            reports: mpsc::channel(1).0,
-            scheduling: Scheduling::RealTime,
-            sessions: Vec::new(),
-            receivers: BTreeMap::new(),
-            drops: BTreeMap::new(),
-            withheld: None,
-            stops: None,
-            changed: true,
-            reported: now,
-            budget: Budget { begins: now, read: 0 },
-        };
+        let mut thread = Thread::new(Scheduling::RealTime, MainTurns::new(), mpsc::channel(1).0, now);
         for (name, vrf) in [("r1", None), ("r2", Some("lo"))] {
             let before = thread.sessions.iter().map(|session| session.wanted.clone());
             let all = before.chain([wanted(name, vrf)]).collect();

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::node::Node;
-use crate::state::{self, EngineRecord, Lock, LockError, Owner, State};
+use crate::state::{self, EngineRecord, Lock, LockError, Process, State};
 use crate::topology::{self, Topology, Unknown};
 
 pub mod containerlab;
@@ -107,7 +107,7 @@ pub struct Options {
     /// The folder of that filesystem.
     pub cache: PathBuf,
     /// The owner of the lab: if its process no longer exists, the next `up` ends the lab. `None`: the lab stays.
-    pub owner: Option<Owner>,
+    pub owner: Option<Process>,
 }
 
 impl Options {
@@ -127,7 +127,7 @@ impl Options {
             program: or("LAB_PROGRAM", target.join("bin/lab")),
             images: or("LAB_IMAGES", folder.join("images")),
             cache: or("LAB_CACHE", target),
-            owner: Owner::myself(),
+            owner: Process::myself(),
         }
     }
 }
@@ -178,19 +178,27 @@ impl Lab {
             None => topology.name.clone(),
         };
         let program = options.program.canonicalize().map_err(|e| Error::file(&options.program, e))?;
-        end_abandoned();
+        let mut not_ended = end_abandoned();
 
         let _lock = lock(&name)?;
         let dir = state::dir(&name);
         if dir.exists() {
-            return Err(already_up(name, &dir));
+            return Err(match not_ended.remove(&name) {
+                Some(error) => Error::Abandoned { name, why: error.to_string() },
+                None => already_up(name, &dir),
+            });
         }
         let made = match engine {
             Engine::Netns => netns::ready(options, cancel)?,
             Engine::Containerlab => containerlab::ready(&name, &topology, &program, &options.images)?,
         };
-        let state =
-            State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };
+        let mut state = State {
+            topology: file,
+            made,
+            owner: options.owner.clone(),
+            first_processes: Vec::new(),
+            nodes: with_sources(&topology)?,
+        };
         // From here on, dropping it ends everything that was started, before `_lock` is released.
         let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: DropAction::End };
         fs::create_dir(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
@@ -202,7 +210,11 @@ impl Lab {
             EngineRecord::Containerlab { management, .. } => containerlab::build(&site, management, cancel),
         };
         match built {
-            Ok(nodes) => lab.nodes = nodes,
+            Ok(nodes) => {
+                lab.nodes = nodes;
+                state.first_processes = lab.nodes().filter_map(|node| Process::of(node.pid())).collect();
+                state.write(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
+            }
             Err(error) => {
                 lab.end_now()?;
                 return Err(if cancel.is_cancelled() { Error::Interrupted } else { error });
@@ -337,8 +349,9 @@ fn already_up(name: String, dir: &Path) -> Error {
     }
 }
 
-/// Ends the labs of tests that were killed.
-fn end_abandoned() {
+/// Ends the labs of tests that were killed. Returns those that could not be ended, with the reason.
+fn end_abandoned() -> BTreeMap<String, Error> {
+    let mut not_ended = BTreeMap::new();
     for name in state::labs() {
         let dir = state::dir(&name);
         let abandoned =
@@ -346,10 +359,16 @@ fn end_abandoned() {
         if abandoned(&dir)
             && let Ok(_lock) = lock(&name)
             && abandoned(&dir)
+            && let Err(error) = end(&name, &dir)
         {
-            let _ = end(&name, &dir);
+            // Docker has been stopped, and the processes of its containers have ended with it.
+            let is_ended = State::read(&dir).is_ok_and(|state| state.nodes_have_ended());
+            if !is_ended || state::remove(&dir).is_err() {
+                not_ended.insert(name, error);
+            }
         }
     }
+    not_ended
 }
 
 /// The nodes with resolved sources of their binds, so that a missing source is an error here.

@@ -43,6 +43,14 @@ pub enum Error {
         /// Its file.
         topology: String,
     },
+    /// The lab of a test that was killed, which could not be ended.
+    #[error("lab `{name}` is left from a test that was killed, and cannot be ended: {why}")]
+    Abandoned {
+        /// The lab.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// There is no lab of this name.
     #[error("lab `{0}` is not up: `lab up` starts it")]
     NotUp(String),

@@ -40,7 +40,10 @@ pub struct State {
     pub made: EngineRecord,
     /// The process that has made it for its own use (a test). When this process no longer exists, the lab is abandoned. `None`: the
     /// lab stays.
-    pub owner: Option<Owner>,
+    pub owner: Option<Process>,
+    /// The first processes of the nodes; empty until all nodes run.
+    #[serde(default)]
+    pub first_processes: Vec<Process>,
     /// The nodes, their binds' sources absolute.
     pub nodes: BTreeMap<String, topology::NodeConfig>,
 }
@@ -74,18 +77,23 @@ pub enum EngineRecord {
 
 /// A process, identified so that a later process with the same pid differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
+pub struct Process {
     /// Its pid.
     pub pid: i32,
     /// When it started, in clock ticks since boot (`/proc/PID/stat`, field 22).
     pub started: u64,
 }
 
-impl Owner {
+impl Process {
     /// This process.
-    pub fn myself() -> Option<Owner> {
-        let pid = Pid::this().as_raw();
-        Some(Owner { pid, started: stat(pid)?.starttime })
+    pub fn myself() -> Option<Process> {
+        Process::of(Pid::this())
+    }
+
+    /// The process that has this pid now; `None` if there is none.
+    pub fn of(pid: Pid) -> Option<Process> {
+        let pid = pid.as_raw();
+        Some(Process { pid, started: stat(pid)?.starttime })
     }
 
     /// Whether it still runs.
@@ -98,6 +106,11 @@ impl State {
     /// Reads `lab.json` of a lab's folder.
     pub fn read(dir: &Path) -> io::Result<State> {
         serde_json::from_slice(&fs::read(dir.join("lab.json"))?).map_err(io::Error::other)
+    }
+
+    /// Whether all nodes have run, and the first process of each has ended.
+    pub fn nodes_have_ended(&self) -> bool {
+        !self.first_processes.is_empty() && !self.first_processes.iter().any(Process::lives)
     }
 
     /// Writes it completely or not at all.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lab::state::{self, Owner};
+use lab::state::{self, Process};
 use lab::{Cancel, Cut, Engine, Error, Lab, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -48,7 +48,7 @@ fn start(name: &str, topology: PathBuf, engine: Engine) -> Result<Lab, Error> {
         program: PathBuf::from(PROGRAM),
         images: lab.join("images"),
         cache: std::env::var_os("LAB_CACHE").map_or(lab.join("../target/lab"), PathBuf::from),
-        owner: Owner::myself(),
+        owner: Process::myself(),
     };
     Lab::start(&options, &Cancel::new())
 }

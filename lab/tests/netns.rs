@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use lab::state::{self, Owner, State};
+use lab::state::{self, Process, State};
 use lab::{Cancel, Cut, Engine, Error, Lab, Node, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -40,7 +40,7 @@ fn options(name: &str, topology: PathBuf) -> Options {
         program: PathBuf::from(PROGRAM),
         images: lab.join("images"),
         cache: std::env::var_os("LAB_CACHE").map_or(lab.join("../target/lab"), PathBuf::from),
-        owner: Owner::myself(),
+        owner: Process::myself(),
     }
 }
 
@@ -377,7 +377,7 @@ fn a_second_one_of_the_same_name_is_refused_and_of_another_name_works() {
     // A lab whose owner no longer exists is ended by the next `up`.
     let (name, spaces) = (first.name().to_string(), namespaces(&first));
     let dir = state::dir(&name);
-    let state = State { owner: Some(Owner { pid: 1, started: u64::MAX }), ..State::read(&dir).unwrap() };
+    let state = State { owner: Some(Process { pid: 1, started: u64::MAX }), ..State::read(&dir).unwrap() };
     state.write(&dir).unwrap();
     first.leave();
     let third = up("fourth");

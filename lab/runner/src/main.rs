@@ -36,7 +36,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use lab::engine::must_be_root;
-use lab::state::Owner;
+use lab::state::Process;
 use lab::{Lab, Options};
 
 use crate::interrupt::Interrupt;
@@ -263,6 +263,6 @@ fn options() -> Options {
         }
     }
     options.name = Some(format!("own-{}", std::process::id()));
-    options.owner = Owner::myself();
+    options.owner = Process::myself();
     options
 }

@@ -101,7 +101,7 @@ pub(super) fn ready(
     }
     if !containers(lab)?.is_empty() {
         return Err(Error::Missing(format!(
-            "lab `{lab}` is already up, started by containerlab itself: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
+            "Docker already has containers of a lab `{lab}` that this program has not made or no longer knows: `containerlab destroy --name {lab}` removes them, `--name OTHER` (or LAB_NAME) makes a second lab"
         )));
     }
     let (management, named_by_file) = (topology.management, topology.name == lab);

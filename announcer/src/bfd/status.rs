@@ -13,6 +13,16 @@ use crate::bfd::packet::{BfdState, Diagnostic, DropReason};
 use crate::model::{Family, Liveness, PeerName};
 use crate::realtime::Scheduling;
 
+/// The device of a VRF. A socket is bound to its index: when the VRF is made again under its name, the socket receives nothing more, and
+/// the kernel gives no error.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VrfDevice {
+    /// Its name, which is that of the VRF.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+}
+
 /// The two ends of a session. They identify it: with other ends it is another session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
@@ -24,12 +34,9 @@ pub struct Ends {
     pub interface: u32,
     /// The name of the interface that the socket is bound to, if the configuration names one.
     pub device: Option<String>,
-    /// The VRF in which its packets arrive, by the name of its device: the kernel gives them only to a socket that is bound to it.
+    /// The VRF in which its packets arrive: the kernel gives them only to a socket that is bound to its device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vrf: Option<String>,
-    /// The index of that device. A socket is bound to the index: when the VRF is made again under its name, it receives nothing more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vrf_index: Option<u32>,
+    pub vrf: Option<VrfDevice>,
     /// How many hops away the router may be: 1 is RFC 5881 (port 3784), more is RFC 5883 (port 4784).
     pub hops: u8,
     /// The lowest TTL of the router's packets: 255 on the same link. RFC 5883 has no rule for several hops, and BIRD sends 64 there.
@@ -37,12 +44,22 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The port to which the router sends, as the thread names it: `UDP port 3784 for IPv4`, or `UDP port 3784 for IPv4 in VRF edge`.
+    /// The name of its VRF.
+    pub fn vrf_name(&self) -> Option<&str> {
+        self.vrf.as_ref().map(|vrf| vrf.name.as_str())
+    }
+
+    /// The port to which the router sends, as the thread names it.
     fn port(&self) -> String {
         let number = if self.hops > 1 { 4784 } else { 3784 };
-        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!(" in VRF {vrf}"));
-        format!("UDP port {number} for {}{inside}", Family::of(self.peer))
+        port_name(number, Family::of(self.peer), self.vrf.as_ref())
     }
+}
+
+/// A port to which routers send: `UDP port 3784 for IPv4`, or `UDP port 3784 for IPv4 in VRF edge`.
+pub(super) fn port_name(number: u16, family: Family, vrf: Option<&VrfDevice>) -> String {
+    let inside = vrf.map_or(String::new(), |vrf| format!(" in VRF {}", vrf.name));
+    format!("UDP port {number} for {family}{inside}")
 }
 
 /// The status of one session.

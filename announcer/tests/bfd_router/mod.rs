@@ -217,7 +217,6 @@ impl Bfd {
         let least_ttl = u8::MAX - (hops - 1);
         let ends = Ends {
             vrf: None,
-            vrf_index: None,
             local: over.ours(),
             peer: over.theirs(),
             interface: router.interface,

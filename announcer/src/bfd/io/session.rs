@@ -86,7 +86,8 @@ impl BfdSession {
     /// of the VRF, and the interface is that on which the packet came, not the VRF.
     pub(super) fn is_from(&self, receiver: &ReceiverKey, datagram: &Datagram) -> bool {
         let ends = &self.wanted.ends;
-        let one_link = (ends.device.is_some() && ends.device != ends.vrf) || is_link_local(ends.peer);
+        let one_link =
+            (ends.device.is_some() && ends.device.as_deref() != ends.vrf_name()) || is_link_local(ends.peer);
         let arrived =
             |(to, interface): (IpAddr, u32)| to == ends.local && (!one_link || interface == ends.interface);
         ReceiverKey::of(ends) == *receiver

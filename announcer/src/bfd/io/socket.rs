@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::bfd::packet::LENGTH;
-use crate::bfd::status::Ends;
+use crate::bfd::status::{Ends, VrfDevice};
 use crate::model::Family;
 
 /// Network control (RFC 4594 §3.2), as for our BGP packets.
@@ -70,27 +70,18 @@ pub(super) const BUFFER: usize = LENGTH * 4;
 pub(super) struct ReceiverKey {
     pub(super) port: Port,
     pub(super) family: Family,
-    /// The name of its device.
-    pub(super) vrf: Option<String>,
-    /// The index of its device. After a VRF was made again, the socket in the former one receives nothing, without an error.
-    pub(super) vrf_index: Option<u32>,
+    pub(super) vrf: Option<VrfDevice>,
 }
 
 impl ReceiverKey {
     /// Of a session with these ends.
     pub(super) fn of(ends: &Ends) -> Self {
-        ReceiverKey {
-            port: Port::of(ends),
-            family: Family::of(ends.peer),
-            vrf: ends.vrf.clone(),
-            vrf_index: ends.vrf_index,
-        }
+        ReceiverKey { port: Port::of(ends), family: Family::of(ends.peer), vrf: ends.vrf.clone() }
     }
 
     /// The name of the socket, for a process that continues.
     pub(super) fn socket_name(&self) -> String {
-        let index = self.vrf_index.unwrap_or_default();
-        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!("-in-{vrf}-{index}"));
+        let inside = self.vrf.as_ref().map_or(String::new(), |vrf| format!("-in-{}-{}", vrf.name, vrf.index));
         format!("bfd-receive-{}-{}{inside}", self.port.number(), self.family.to_string().to_lowercase())
     }
 }
@@ -108,7 +99,7 @@ pub(super) fn receiver(key: &ReceiverKey, shared: bool) -> io::Result<OwnedFd> {
         socket.set_only_v6(true)?;
     }
     if let Some(vrf) = &key.vrf {
-        socket.bind_device(Some(vrf.as_bytes()))?;
+        socket.bind_device(Some(vrf.name.as_bytes()))?;
     }
     socket.set_reuse_address(shared)?;
     socket.bind(&SocketAddr::new(any, key.port.number()).into())?;
@@ -253,7 +244,11 @@ mod tests {
 
     use super::*;
 
-    /// lo stands for a VRF, which not every kernel has. The ports are those of a namespace of the test.
+    fn vrf_device(name: &str) -> VrfDevice {
+        VrfDevice { name: name.to_owned(), index: 7 }
+    }
+
+    /// The socket is bound to lo in place of a VRF, which not every kernel has. The ports are those of a namespace of the test.
     #[test]
     fn receivers_of_two_vrfs_share_a_port_and_no_other_program_does() {
         if !nix::unistd::geteuid().is_root() {
@@ -266,8 +261,7 @@ mod tests {
                 let key = |vrf: Option<&str>| ReceiverKey {
                     port: Port::SingleHop,
                     family,
-                    vrf: vrf.map(str::to_owned),
-                    vrf_index: None,
+                    vrf: vrf.map(vrf_device),
                 };
                 let main = receiver(&key(None), false).unwrap();
                 assert!(receiver(&key(None), true).is_err(), "a second program");
@@ -294,7 +288,7 @@ mod tests {
         std::thread::spawn(test).join().unwrap();
     }
 
-    /// A link stands for a VRF, which not every kernel has.
+    /// The sockets are bound to a veth device in place of a VRF, which not every kernel has.
     #[test]
     fn a_vrf_that_is_made_again_needs_another_receiver() {
         if !nix::unistd::geteuid().is_root() {
@@ -322,8 +316,7 @@ mod tests {
             peer: "10.9.9.1".parse().unwrap(),
             interface: vrf_index,
             device: Some("edge".to_owned()),
-            vrf: Some("edge".to_owned()),
-            vrf_index: Some(vrf_index),
+            vrf: Some(VrfDevice { name: "edge".to_owned(), index: vrf_index }),
             hops: 1,
             least_ttl: 255,
         };
@@ -354,8 +347,7 @@ mod tests {
         let key = |vrf: Option<&str>| ReceiverKey {
             port: Port::Multihop,
             family: Family::V6,
-            vrf: vrf.map(str::to_owned),
-            vrf_index: vrf.map(|_| 7),
+            vrf: vrf.map(vrf_device),
         };
         assert_eq!(key(None).socket_name(), "bfd-receive-4784-ipv6");
         assert_eq!(key(Some("edge")).socket_name(), "bfd-receive-4784-ipv6-in-edge-7");

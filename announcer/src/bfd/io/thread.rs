@@ -21,6 +21,7 @@ use super::session::BfdSession;
 use super::socket::{self, Datagram, Port, ReceiverKey};
 use super::{BfdOrder, InheritedBfd, LONGEST_STOP, ThreadReport, Wanted};
 use crate::bfd::packet::{self, DropReason};
+use crate::bfd::status::port_name;
 use crate::model::Family;
 use crate::realtime::Scheduling;
 
@@ -256,18 +257,20 @@ impl Thread {
             if is_shared {
                 self.share_port(key, true);
             }
-            let receiver =
-                match socket::receiver(key, is_shared).and_then(|socket| reading(socket, key.family)) {
-                    Ok(receiver) => receiver,
-                    Err(error) => {
-                        let error = socket::receiver_error(&error);
-                        if !known {
-                            let (port, family, vrf) = (key.port.number(), key.family, key.vrf.as_deref());
-                            warn!(port, %family, vrf, error, "BFD cannot receive");
-                        }
-                        Receiver::Closed { error, retry: now + RETRY }
+            let receiver = match socket::receiver(key, is_shared)
+                .and_then(|socket| reading(socket, key.family))
+            {
+                Ok(receiver) => receiver,
+                Err(error) => {
+                    let error = socket::receiver_error(&error);
+                    if !known {
+                        let (port, family, vrf) =
+                            (key.port.number(), key.family, key.vrf.as_ref().map(|vrf| vrf.name.as_str()));
+                        warn!(port, %family, vrf, error, "BFD cannot receive");
                     }
-                };
+                    Receiver::Closed { error, retry: now + RETRY }
+                }
+            };
             self.changed |= !known || matches!(receiver, Receiver::Open { .. });
             self.receivers.insert(key.clone(), receiver);
             if is_shared {
@@ -362,8 +365,8 @@ impl Thread {
         let closed = self.receivers.iter().filter_map(|(key, receiver)| match receiver {
             Receiver::Open { .. } => None,
             Receiver::Closed { error, .. } => {
-                let inside = key.vrf.as_ref().map_or(String::new(), |vrf| format!(" in VRF {vrf}"));
-                Some((format!("UDP port {} for {}{inside}", key.port.number(), key.family), error.clone()))
+                let port = port_name(key.port.number(), key.family, key.vrf.as_ref());
+                Some((port, error.clone()))
             }
         });
         let report = ThreadReport {

@@ -8,7 +8,6 @@ pub(crate) fn up(now: Instant) -> BfdSessionReport {
     BfdSessionReport {
         ends: Ends {
             vrf: None,
-            vrf_index: None,
             local: "10.0.1.11".parse().unwrap(),
             peer: "10.0.1.1".parse().unwrap(),
             interface: 2,

@@ -19,7 +19,7 @@ use crate::bfd::io::{
     self as thread, BfdOrder, BfdThread, InheritedBfd, LONGEST_STOP, MainTurns, ThreadReport, Wanted,
 };
 use crate::bfd::packet::BfdState;
-use crate::bfd::status::{BfdPeerReport, BfdReport, Ends};
+use crate::bfd::status::{BfdPeerReport, BfdReport, Ends, VrfDevice};
 use crate::bgp::discovery::LearntRouters;
 use crate::bgp::fsm::StateName;
 use crate::bgp::hint::PeerLocation;
@@ -166,8 +166,9 @@ impl BfdKeeper {
             let now = Instant::now();
             match self.peers.get_mut(&peer.name) {
                 None => {
-                    let ends = match self.found.remove(&peer.name) {
-                        Some(ends) => Ok(found(&ends)),
+                    let former = self.found.remove(&peer.name);
+                    let ends = match former.and_then(|ends| former_ends(&ends, peer)) {
+                        Some(ends) => Ok(ends),
                         None => look(peer, &vips, &routers, of_bgp).await,
                     };
                     let entry = PeerEntry { config: peer.clone(), bfd, ends, looked: now };
@@ -258,6 +259,11 @@ impl BfdKeeper {
 impl PeerEntry {
     fn wanted(&self) -> Option<Wanted> {
         let ends = self.ends.as_ref().ok()?;
+        let vrf = match (&self.config.vrf, ends.vrf) {
+            (None, _) => None,
+            (Some(name), Some(index)) => Some(VrfDevice { name: name.clone(), index }),
+            (Some(_), None) => return None,
+        };
         Some(Wanted {
             name: self.config.name.clone(),
             ends: Ends {
@@ -265,8 +271,7 @@ impl PeerEntry {
                 peer: ends.peer,
                 interface: ends.interface,
                 device: self.config.device().map(str::to_owned),
-                vrf: self.config.vrf.clone(),
-                vrf_index: ends.vrf,
+                vrf,
                 hops: self.config.multihop,
                 least_ttl: least_ttl(&self.config),
             },
@@ -275,10 +280,14 @@ impl PeerEntry {
     }
 }
 
-/// The ends of a session of the former process.
-fn found(ends: &Ends) -> PeerEnds {
+/// The ends of a session of the former process; `None` if the peer is in another VRF now.
+fn former_ends(ends: &Ends, peer: &PeerConfig) -> Option<PeerEnds> {
+    if ends.vrf_name() != peer.vrf.as_deref() {
+        return None;
+    }
     let location = if ends.hops > 1 { PeerLocation::Routed } else { PeerLocation::OnLink };
-    PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, vrf: ends.vrf_index, location }
+    let vrf = ends.vrf.as_ref().map(|vrf| vrf.index);
+    Some(PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, vrf, location })
 }
 
 /// The lowest TTL of the router's packets. A packet of 255 loses one at each router on the way (RFC 5082 §3).
@@ -407,6 +416,17 @@ mod tests {
         };
         assert_eq!(wanted(7), wanted(7));
         assert_ne!(wanted(7), wanted(8), "the session goes on with the sockets of the former VRF");
-        assert_eq!(found(&wanted(7)).vrf, Some(7), "a process that continues takes it for another VRF");
+        let former = |keys: &str| former_ends(&wanted(7), &peer(keys)).map(|ends| ends.vrf);
+        assert_eq!(
+            former("vrf = \"edge\""),
+            Some(Some(7)),
+            "a process that continues takes it for another VRF"
+        );
+        assert_eq!(
+            former("vrf = \"core\""),
+            None,
+            "the configuration has another VRF than the former process"
+        );
+        assert_eq!(former(""), None, "the configuration has no VRF any more");
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::bfd::fsm::BfdSettings;
-use crate::bfd::status::Ends;
+use crate::bfd::status::{Ends, VrfDevice};
 
 fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
     let ends = Ends {
@@ -8,8 +8,7 @@ fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
         peer: "127.0.0.2".parse().unwrap(),
         interface: 1,
         device: vrf.map(str::to_owned),
-        vrf: vrf.map(str::to_owned),
-        vrf_index: vrf.map(|_| 1),
+        vrf: vrf.map(|name| VrfDevice { name: name.to_owned(), index: 1 }),
         hops: 1,
         least_ttl: 255,
     };
@@ -17,7 +16,7 @@ fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
     Wanted { name: name.parse().unwrap(), ends, settings }
 }
 
-/// lo stands for a VRF, which not every kernel has. The ports are those of a namespace of the test.
+/// The socket is bound to lo in place of a VRF, which not every kernel has. The ports are those of a namespace of the test.
 #[test]
 fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
     if !nix::unistd::geteuid().is_root() {

@@ -266,7 +266,7 @@ proptest! {
     }
 }
 
-/// The kernel finds a socket by the interface of the question. lo stands for a VRF, which not every kernel has.
+/// The kernel finds a socket by the interface of the question. The question is bound to lo in place of a VRF, which not every kernel has.
 #[test]
 fn in_a_vrf_only_listeners_of_the_vrf_count() {
     let index = nix::net::if_::if_nametoindex("lo").unwrap();

@@ -7,6 +7,7 @@ mod order;
 mod persist;
 mod source;
 mod tunnel;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,17 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use futures_util::future::try_join_all;
 
-use self::devices::{by_device, devices};
+use self::devices::devices;
 pub use self::failure::Failure;
 use self::order::Order;
 use self::source::VipSource;
 use self::tunnel::TunnelOptions;
+use self::watch::Watch;
 use crate::STATE_DIR;
 use crate::config;
 use crate::io::lock::{self, Role};
-use crate::io::{self as host, Error, Host, StepResult, announcer, watch};
+use crate::io::{self as host, Error, Host, StepResult, announcer};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::report::Report;
 
@@ -142,15 +143,6 @@ struct Apply {
 }
 
 #[derive(Debug, Args)]
-struct Watch {
-    #[command(flatten)]
-    source: VipSource,
-
-    #[command(flatten)]
-    tunnels: TunnelOptions,
-}
-
-#[derive(Debug, Args)]
 struct Remove {
     /// Remove only these VIPs, and do not change the settings
     #[arg(value_name = "VIP", value_parser = config::vip)]
@@ -217,29 +209,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             }
             Ok(ExitCode::from(u8::from(is_refused)))
         }
-        Command::Watch(Watch { source, tunnels }) => {
-            // Without a VIP, the settings are kept.
-            let none = || ([(None, BTreeSet::new())].into(), Forwarding::No);
-            let (by_vrf, _) = source.read()?.unwrap_or_else(none);
-            host::permitted().map_err(Failure::NotPermitted)?;
-            let mut tunnels = tunnels.kinds();
-            let keep = by_device(&host.vips().device().name, &by_vrf).into_iter().map(|(device, vrfs)| {
-                // `--device` has the tunnels.
-                let is_base = vrfs.contains(&None);
-                let tunnels = if is_base { std::mem::take(&mut tunnels) } else { BTreeSet::new() };
-                let (host, source) = (&host, &source);
-                let read = move || source.read_for(&vrfs);
-                async move {
-                    let Some(of_device) = watch::appeared(host, &device).await? else {
-                        return Ok(());
-                    };
-                    let wanted = read()?.unwrap_or((BTreeSet::new(), Forwarding::No));
-                    watch::keep(of_device, wanted, tunnels, read).await.map_err(Failure::Watch)
-                }
-            });
-            try_join_all(keep).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Watch(watch) => watch.carry_out(&host).await,
         Command::Remove(remove) => remove.carry_out(&host).await,
         Command::Order(order) => order.carry_out(),
         Command::Persist(persist) => persist.carry_out(cli.device),

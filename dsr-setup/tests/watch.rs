@@ -5,7 +5,7 @@ mod common;
 mod host;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,18 @@ impl Watch {
                 Ok(line) => all.push(line),
                 Err(_) => panic!("`{text}` was not said: {all:#?}"),
             }
+        }
+    }
+
+    /// Waits for its end.
+    fn ended(mut self) -> ExitStatus {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < give_up, "it does not end");
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -322,6 +334,37 @@ fn the_configuration_is_read_again_at_sighup_and_a_wrong_one_changes_nothing() {
     watch.signal(SIGHUP);
     std::thread::sleep(QUIET);
     assert!(has(&host, &["192.0.2.80", "192.0.2.81"]));
+}
+
+#[test]
+fn a_vrf_that_only_a_later_configuration_names_is_kept_too() {
+    use nix::sys::signal::Signal::SIGHUP;
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let config = host.dir.path().join("announcer.toml");
+    let write = |vrf: &str| {
+        let service = |vip: &str, vrf: &str| format!("[[service]]\nvips = [\"{vip}\"]\n{vrf}\n");
+        std::fs::write(&config, service("192.0.2.80", "") + &service("192.0.2.81", vrf)).unwrap();
+    };
+    write("");
+    let watch = Watch::start(&host, &["--config", config.to_str().unwrap()]);
+    watch.says("keeps 2 VIPs on lo");
+    write("vrf = \"edge\"");
+    watch.signal(SIGHUP);
+    watch.says("warning: edge does not exist: its VIPs are put there when it does");
+    // Not every kernel has VRFs: with this one it is seen that the keeper of edge looks at the device.
+    host.netns.run("ip link add edge type veth peer name far");
+    watch.says("warning: the VIPs of the VRF edge are not kept: ");
+    host.netns.run("ip addr del 192.0.2.80/32 dev lo");
+    watch.says("192.0.2.80/32 was not on lo: repaired");
+    // The next reload tries again.
+    host.netns.run("ip link del edge");
+    watch.signal(SIGHUP);
+    watch.says("warning: edge does not exist: its VIPs are put there when it does");
+    watch.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(watch.ended().success(), "the keeper of each device ends");
 }
 
 /// Any user may bind an abstract name, and has every capability in a user namespace of its own.

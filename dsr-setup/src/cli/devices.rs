@@ -39,12 +39,12 @@ pub(super) async fn devices(host: &Host, by_vrf: VipsByVrf) -> Result<Devices, F
     Ok(devices)
 }
 
-/// The VRFs whose VIPs each device has, where `base` is the device for the VIPs in none (`None`). It is there without such VIPs too: a reload
-/// may add one. Two of them have one device only if `--device` names a VRF.
-pub(super) fn by_device(base: &str, by_vrf: &VipsByVrf) -> BTreeMap<String, BTreeSet<Option<String>>> {
-    let mut devices: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
-    for vrf in by_vrf.keys().cloned().chain([None]) {
-        devices.entry(vrf.clone().unwrap_or_else(|| base.to_owned())).or_default().insert(vrf);
+/// The VIPs by their device, where `base` is the device for the VIPs in no VRF. It is there without such VIPs too: a reload may add one. If
+/// `--device` names a VRF, that device has the VIPs of this VRF and those in none.
+pub(super) fn by_device(base: &str, by_vrf: &VipsByVrf) -> BTreeMap<String, BTreeSet<IpAddr>> {
+    let mut devices = BTreeMap::from([(base.to_owned(), BTreeSet::new())]);
+    for (vrf, vips) in by_vrf {
+        devices.entry(vrf.clone().unwrap_or_else(|| base.to_owned())).or_default().extend(vips);
     }
     devices
 }
@@ -54,21 +54,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_device_is_kept_once_and_that_of_no_vrf_always() {
-        let vips = || BTreeSet::from(["192.0.2.80".parse().unwrap()]);
+    fn each_device_is_there_once_and_that_of_no_vrf_always() {
+        let vip = |last: &usize| IpAddr::from([192, 0, 2, u8::try_from(*last).unwrap()]);
+        // The VIPs are numbered in the order of the VRFs.
         for (base, vrfs, want) in [
-            ("lo", &[][..], &[("lo", &[""][..])][..]),
-            ("lo", &[""], &[("lo", &[""])]),
-            ("lo", &["edge"], &[("edge", &["edge"]), ("lo", &[""])]),
-            ("lo", &["", "edge", "red"], &[("edge", &["edge"]), ("lo", &[""]), ("red", &["red"])]),
-            ("edge", &["", "edge"], &[("edge", &["", "edge"])]),
-            ("edge", &["edge"], &[("edge", &["", "edge"])]),
+            ("lo", &[][..], &[("lo", &[][..])][..]),
+            ("lo", &[""], &[("lo", &[0])]),
+            ("lo", &["edge"], &[("edge", &[0]), ("lo", &[])]),
+            ("lo", &["", "edge", "red"], &[("edge", &[1]), ("lo", &[0]), ("red", &[2])]),
+            ("edge", &["", "edge"], &[("edge", &[0, 1])]),
+            ("edge", &["edge"], &[("edge", &[0])]),
         ] {
             let key = |vrf: &&str| (!vrf.is_empty()).then(|| (*vrf).to_owned());
-            let by_vrf = vrfs.iter().map(|vrf| (key(vrf), vips())).collect();
-            let want: Vec<(String, BTreeSet<_>)> = want
+            let by_vrf =
+                vrfs.iter().enumerate().map(|(n, vrf)| (key(vrf), BTreeSet::from([vip(&n)]))).collect();
+            let want: Vec<(String, BTreeSet<IpAddr>)> = want
                 .iter()
-                .map(|(device, keys)| ((*device).to_owned(), keys.iter().map(key).collect()))
+                .map(|(device, vips)| ((*device).to_owned(), vips.iter().map(vip).collect()))
                 .collect();
             assert_eq!(by_device(base, &by_vrf).into_iter().collect::<Vec<_>>(), want, "{base} {vrfs:?}");
         }

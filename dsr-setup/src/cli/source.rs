@@ -62,18 +62,8 @@ impl VipSource {
         Ok((!by_vrf.is_empty()).then_some((by_vrf, forwarding)))
     }
 
-    /// The same for the VIPs of these VRFs together (`None`: those in none), without a message.
-    pub(super) fn read_for(
-        &self,
-        vrfs: &BTreeSet<Option<String>>,
-    ) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
-        let (by_vrf, forwarding) = self.read_all()?;
-        let own = by_vrf.iter().filter(|(vrf, _)| vrfs.contains(*vrf)).flat_map(|(_, vips)| vips);
-        Ok((!by_vrf.is_empty()).then(|| (own.copied().collect(), forwarding)))
-    }
-
-    /// The VIPs by VRF, each with at least one, and whether the chain forwards packets.
-    fn read_all(&self) -> Result<(VipsByVrf, Forwarding), Failure> {
+    /// The same without a message: the VIPs by VRF, each with at least one.
+    pub(super) fn read_all(&self) -> Result<(VipsByVrf, Forwarding), Failure> {
         let named = self.named();
         if !named.is_empty() {
             return Ok(([(None, named)].into(), Forwarding::No));
@@ -86,7 +76,7 @@ impl VipSource {
             forwarding = forwarding.max(config::forwarding(&text));
         }
         by_vrf.retain(|_, vips| !vips.is_empty());
-        Ok((by_vrf, forwarding))
+        Ok(if by_vrf.is_empty() { (by_vrf, Forwarding::No) } else { (by_vrf, forwarding) })
     }
 }
 

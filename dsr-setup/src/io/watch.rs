@@ -114,7 +114,7 @@ pub async fn keep<F: Display>(
     host: Host,
     wanted: Wanted,
     tunnels: BTreeSet<TunnelKind>,
-    read: impl Fn() -> Result<Option<Wanted>, F>,
+    read: impl Fn() -> Result<Wanted, F>,
 ) -> Result<(), Error> {
     let signals = Signals::new()?;
     let device = host.vips().device().clone();
@@ -157,7 +157,7 @@ struct WatchTask {
 }
 
 impl WatchTask {
-    async fn run<F: Display>(&mut self, read: impl Fn() -> Result<Option<Wanted>, F>) -> Result<(), Error> {
+    async fn run<F: Display>(&mut self, read: impl Fn() -> Result<Wanted, F>) -> Result<(), Error> {
         let mut last: Option<HostState> = None;
         loop {
             if self.look_at <= Instant::now() {
@@ -404,7 +404,7 @@ impl WatchTask {
     }
 
     /// The program that kept the VIPs has ended.
-    async fn take_over<F: Display>(&mut self, end: HolderEnd, read: &impl Fn() -> Result<Option<Wanted>, F>) {
+    async fn take_over<F: Display>(&mut self, end: HolderEnd, read: &impl Fn() -> Result<Wanted, F>) {
         let Lock::Taken(holder) = &self.lock else { return };
         let (name, role) = (holder.name(), holder.role);
         self.reload(read);
@@ -426,10 +426,9 @@ impl WatchTask {
     }
 
     /// Reads the configuration again.
-    fn reload<F: Display>(&mut self, read: &impl Fn() -> Result<Option<Wanted>, F>) {
+    fn reload<F: Display>(&mut self, read: &impl Fn() -> Result<Wanted, F>) {
         match read() {
-            Ok(Some((vips, forwarding))) => self.watcher.set_vips(vips, forwarding),
-            Ok(None) => self.watcher.set_vips(Default::default(), Forwarding::No),
+            Ok((vips, forwarding)) => self.watcher.set_vips(vips, forwarding),
             Err(error) => output::note(format_args!("warning: {error}; the VIPs stay what they were")),
         }
         self.look_at = Instant::now();

@@ -16,18 +16,19 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::devices::devices;
+use self::devices::{Devices, MissingVrf, devices};
 pub use self::failure::Failure;
 use self::order::Order;
 use self::source::VipSource;
 use self::tunnel::TunnelOptions;
 use self::watch::Watch;
-use crate::STATE_DIR;
 use crate::config;
+use crate::io::device::DeviceName;
 use crate::io::lock::{self, Role};
 use crate::io::{self as host, Error, Host, StepResult, announcer};
 use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::report::Report;
+use crate::{LOOPBACK, STATE_DIR};
 
 /// Sets up a frontend for VIPs whose packets a router or a director sends to it directly (DSR): the VIPs on lo, and ARP settings
 /// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). Where it is needed, also rp_filter = 2, so that
@@ -47,7 +48,7 @@ pub struct Cli {
 
     /// The interface that has the VIPs: lo, a dummy interface, or a VRF, which exists already. The daemon uses lo. A service with `vrf` in
     /// the configuration has its VIPs on the device of its VRF, whatever is written here
-    #[arg(long, global = true, value_name = "NAME", default_value = "lo")]
+    #[arg(long, global = true, value_name = "NAME", default_value = LOOPBACK)]
     device: String,
 }
 
@@ -181,29 +182,36 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     };
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
-    let host = host.on(&cli.device).await?;
+    let host = host.on(&DeviceName::Option(cli.device.clone())).await?;
     match command {
         Command::Plan(compare) => {
-            let Some(reports) = compare.reports(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some((reports, missing)) = compare.reports(&host).await? else {
+                return Ok(ExitCode::SUCCESS);
+            };
             if !compare.json {
                 reports.iter().flat_map(Report::plan).for_each(output::line);
+                missing.iter().for_each(|vrf| output::note(format_args!("warning: {vrf}")));
                 reports.iter().for_each(warn);
             }
-            Ok(code(&reports))
+            Ok(code(&reports, &missing))
         }
         Command::Check(compare) => {
-            let Some(reports) = compare.reports(&host).await? else { return Ok(ExitCode::SUCCESS) };
+            let Some((reports, missing)) = compare.reports(&host).await? else {
+                return Ok(ExitCode::SUCCESS);
+            };
             if !compare.json {
+                missing.iter().for_each(output::line);
                 reports.iter().flat_map(Report::check).for_each(output::line);
                 let warnings = reports.iter().flat_map(Report::all_warnings);
                 warnings.for_each(|warning| output::note(format_args!("warning: {warning}")));
             }
-            Ok(code(&reports))
+            Ok(code(&reports, &missing))
         }
         Command::Apply(apply) => {
             let Some((by_vrf, forwarding)) = apply.source.read()? else { return Ok(ExitCode::SUCCESS) };
-            let devices = devices(&host, by_vrf).await?;
-            let mut is_refused = devices.is_one_missing;
+            let devices = devices(&host, &by_vrf).await?;
+            devices.missing.iter().for_each(|vrf| output::note(format_args!("warning: {vrf}")));
+            let mut is_refused = !devices.missing.is_empty();
             for (host, vips) in devices.all {
                 is_refused |= apply.carry_out(&host, vips, forwarding).await?;
             }
@@ -218,8 +226,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 /// 1 if something is not as it should be.
-fn code(reports: &[Report]) -> ExitCode {
-    ExitCode::from(u8::from(!reports.iter().all(Report::is_good)))
+fn code(reports: &[Report], missing: &[MissingVrf]) -> ExitCode {
+    ExitCode::from(u8::from(!missing.is_empty() || !reports.iter().all(Report::is_good)))
 }
 
 impl Apply {
@@ -247,11 +255,13 @@ impl Apply {
 }
 
 impl Compare {
-    /// Compares each device of the VIPs with what is wanted, and prints JSON if that is asked for; `None`: there is no VIP.
-    async fn reports(&self, host: &Host) -> Result<Option<Vec<Report>>, Failure> {
+    /// Compares each device of the VIPs with what is wanted, and prints JSON if that is asked for. Also the VRFs that do not exist. `None`:
+    /// there is no VIP.
+    async fn reports(&self, host: &Host) -> Result<Option<(Vec<Report>, Vec<MissingVrf>)>, Failure> {
         let Some((by_vrf, forwarding)) = self.source.read()? else { return Ok(None) };
         let mut reports: Vec<Report> = Vec::new();
-        for (host, vips) in devices(host, by_vrf).await?.all {
+        let Devices { all, missing } = devices(host, &by_vrf).await?;
+        for (host, vips) in all {
             let observed = observe(&host).await?;
             let mut steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
             let tunnels = self.tunnels.report(&host, &vips, &steps).await?;
@@ -262,9 +272,10 @@ impl Compare {
             reports.push(Report::new(&observed, &vips, steps, tunnels));
         }
         if self.json {
-            output::line(Report::json(&reports).map_err(Failure::Json)?);
+            let missing = missing.iter().map(ToString::to_string).collect();
+            output::line(Report::json(&reports, missing).map_err(Failure::Json)?);
         }
-        Ok(Some(reports))
+        Ok(Some((reports, missing)))
     }
 }
 

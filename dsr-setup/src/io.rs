@@ -30,7 +30,7 @@ use crate::plan::{ChainRules, Change, HostState, Interface, MarkSupport, Step, S
 use crate::record::Record;
 use crate::tunnel::{MssRules, TunnelState, TunnelStep};
 use chain::NftError;
-use device::DeviceError;
+use device::{DeviceError, DeviceName};
 use store::{Store, StoreError};
 use tunnel::TunnelError;
 use vips::{AddResult, Vips};
@@ -96,12 +96,12 @@ impl Host {
         Ok((connection, Host { vips, store: Store::new(state_dir) }))
     }
 
-    /// The same host, with the VIPs on this interface in the place of `lo`.
+    /// The same host, with the VIPs on this device in the place of `lo`.
     ///
     /// # Errors
     /// See [`DeviceError`].
-    pub async fn on(self, device: &str) -> Result<Host, DeviceError> {
-        Ok(Host { vips: self.vips.on_device(device).await?, store: self.store })
+    pub async fn on(self, device: &DeviceName) -> Result<Host, DeviceError> {
+        Ok(Host { vips: self.vips.on_named(device).await?, store: self.store })
     }
 
     /// The VIPs of this host.

@@ -52,5 +52,7 @@ pub use io::vips::{AddResult, RemoveResult, Vips, connect};
 pub use plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddress, Owner, Sysctl};
 pub use record::Record;
 
+/// The loopback of each network namespace, which has the VIPs that are in no VRF.
+pub const LOOPBACK: &str = "lo";
 /// Where the state file is kept by default.
 pub const STATE_DIR: &str = "/var/lib/announcer";

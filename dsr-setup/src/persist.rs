@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use crate::LOOPBACK;
 use crate::plan::{ArpSetting, Forwarding, Sysctl, label};
 use crate::tunnel::TunnelKind;
 
@@ -132,7 +133,7 @@ pub fn files(keeper: Keeper, kept: &Kept) -> Result<Vec<KeptFile>, KeptError> {
     if device.is_empty() || !device.chars().all(is_plain) {
         return Err(KeptError::UnquotableDevice(device.clone()));
     }
-    if keeper == Keeper::Netplan && device != "lo" {
+    if keeper == Keeper::Netplan && device != LOOPBACK {
         return Err(KeptError::Device(device.clone()));
     }
     match keeper {
@@ -217,7 +218,7 @@ fn addresses(kept: &Kept) -> String {
 fn command(kept: &Kept, name: &str) -> Result<String, KeptError> {
     let program = quoted(&kept.apply.program)?;
     let device = match kept.device.as_str() {
-        "lo" => String::new(),
+        LOOPBACK => String::new(),
         other => format!(" --device {other}"),
     };
     let source = match &kept.apply.source {
@@ -230,7 +231,7 @@ fn command(kept: &Kept, name: &str) -> Result<String, KeptError> {
 
 /// What makes a unit wait for the device.
 fn wait(kept: &Kept) -> String {
-    if kept.device == "lo" {
+    if kept.device == LOOPBACK {
         return String::new();
     }
     let unit = device_unit(&kept.device);

@@ -96,11 +96,12 @@ impl Report {
         drifts.chain(self.refused.iter().map(Warning::to_string)).chain(self.tunnels.check()).collect()
     }
 
-    /// The JSON of both, about all devices of the VIPs: `device` is the first, and the text of each step names its device.
+    /// The JSON of both, about all devices of the VIPs: `device` is the first, and the text of each step names its device. `missing` are the
+    /// sentences about VRFs that do not exist, whose VIPs are refused.
     ///
     /// # Errors
     /// Never: it has no keys but texts.
-    pub fn json(reports: &[Report]) -> Result<String, serde_json::Error> {
+    pub fn json(reports: &[Report], missing: Vec<String>) -> Result<String, serde_json::Error> {
         let of_tunnels = |steps: &[TunnelStep]| steps.iter().map(json_tunnel).collect::<Vec<_>>();
         let of_one = |report: &Report| {
             let mut steps = of_tunnels(&report.tunnels.before);
@@ -110,9 +111,9 @@ impl Report {
         };
         serde_json::to_string_pretty(&JsonReport {
             schema: SCHEMA,
-            device: reports.first().map_or("lo", |report| report.device.as_str()),
+            device: reports.first().map_or(crate::LOOPBACK, |report| report.device.as_str()),
             steps: reports.iter().flat_map(of_one).collect(),
-            refused: reports.iter().flat_map(Report::all_refused).collect(),
+            refused: missing.into_iter().chain(reports.iter().flat_map(Report::all_refused)).collect(),
             warnings: reports.iter().flat_map(Report::all_warnings).collect(),
         })
     }
@@ -227,7 +228,10 @@ mod tests {
 
     #[test]
     fn the_json_has_the_facts_of_each_step() {
-        let value: serde_json::Value = serde_json::from_str(&Report::json(&[report()]).unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(
+            &Report::json(&[report()], vec!["the VRF `edge` does not exist".into()]).unwrap(),
+        )
+        .unwrap();
         assert_eq!(value["schema"], 1);
         let set = &value["steps"][0];
         assert_eq!(
@@ -238,9 +242,10 @@ mod tests {
         let add = &value["steps"][1];
         assert_eq!((&add["address"], add.get("sysctl")), (&"192.0.2.80/32".into(), None));
         assert_eq!(add["drift"], "192.0.2.80/32 is not on lo");
+        assert_eq!(value["refused"][0], "the VRF `edge` does not exist");
         assert_eq!(
             (value["refused"].as_array().unwrap().len(), value["warnings"].as_array().unwrap().len()),
-            (1, 1)
+            (2, 1)
         );
     }
 }

@@ -353,16 +353,14 @@ fn a_vrf_that_only_a_later_configuration_names_is_kept_too() {
     watch.says("keeps 2 VIPs on lo");
     write("vrf = \"edge\"");
     watch.signal(SIGHUP);
-    watch.says("warning: edge does not exist: its VIPs are put there when it does");
-    // Not every kernel has VRFs: with this one it is seen that the keeper of edge looks at the device.
+    watch.says("warning: the VRF `edge` does not exist: `ip link add edge type vrf table NUMBER` creates it; its VIPs are put there when it exists");
+    // Not every kernel has VRFs. Another interface shows that the keeper of edge looks at it, and goes on.
     host.netns.run("ip link add edge type veth peer name far");
-    watch.says("warning: the VIPs of the VRF edge are not kept: ");
+    watch.says("warning: `edge` is not a VRF: write in `vrf` a name that `ip link show type vrf` prints;");
     host.netns.run("ip addr del 192.0.2.80/32 dev lo");
     watch.says("192.0.2.80/32 was not on lo: repaired");
-    // The next reload tries again.
     host.netns.run("ip link del edge");
-    watch.signal(SIGHUP);
-    watch.says("warning: edge does not exist: its VIPs are put there when it does");
+    watch.says("warning: the VRF `edge` does not exist");
     watch.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(watch.ended().success(), "the keeper of each device ends");
 }

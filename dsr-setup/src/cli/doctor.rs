@@ -10,8 +10,9 @@ use clap::Args;
 use futures_util::future::try_join_all;
 
 use super::Failure;
-use super::devices::devices;
+use super::devices::{Devices, MissingVrf, devices};
 use super::source::{VipSource, environment, texts};
+use crate::LOOPBACK;
 use crate::config::{self, VipsByVrf};
 use crate::doctor::finding::DoctorReport;
 use crate::doctor::observations::Question;
@@ -74,11 +75,14 @@ impl Doctor {
         // Without a VIP outside of VRFs, the VRFs alone are examined.
         let is_one_in_vrf = by_vrf.iter().any(|(vrf, vips)| vrf.is_some() && !vips.is_empty());
         by_vrf.retain(|vrf, vips| !vips.is_empty() || (vrf.is_none() && !is_one_in_vrf));
-        let all: BTreeSet<IpAddr> = by_vrf.values().flatten().copied().collect();
+        let every: BTreeSet<IpAddr> = by_vrf.values().flatten().copied().collect();
         let mut questions: Vec<(Host, Question)> = Vec::new();
-        let devices = devices(host, by_vrf).await?;
-        for (host, vips) in devices.all {
-            let others = all.difference(&vips).copied().collect();
+        let Devices { mut all, missing } = devices(host, &by_vrf).await?;
+        if all.is_empty() {
+            all.push((host.clone(), BTreeSet::new())); // for what is left over
+        }
+        for (host, vips) in all {
+            let others = every.difference(&vips).copied().collect();
             // What is left over is looked for once, on every device.
             let is_complete = named.is_empty() && questions.is_empty();
             let mut question =
@@ -101,13 +105,14 @@ impl Doctor {
         }));
         let mut report = DoctorReport::default();
         examined.await?.into_iter().for_each(|other| report.add(other));
+        let findings = missing.iter().flat_map(MissingVrf::findings).collect();
+        report.add(DoctorReport { findings, ..DoctorReport::default() });
         if self.json {
             output::text(&report.json().map_err(Failure::Json)?);
         } else {
             output::text(&report.text());
         }
-        // The VIPs of a VRF that does not exist are on no interface.
-        Ok(ExitCode::from(if devices.is_one_missing { 1 } else { report.exit_code() }))
+        Ok(ExitCode::from(report.exit_code()))
     }
 }
 
@@ -125,7 +130,7 @@ impl Question {
     fn on(self, device: &Device) -> Question {
         let name = Some(device.name.clone());
         match device.kind {
-            DeviceKind::Loopback => Question { device: name.filter(|name| name != "lo"), ..self },
+            DeviceKind::Loopback => Question { device: name.filter(|name| name != LOOPBACK), ..self },
             DeviceKind::Dummy => Question { device: name, ..self },
             DeviceKind::Vrf => Question { device: name.clone(), vrf: name, ..self },
         }

@@ -15,9 +15,9 @@ use super::Failure;
 use super::devices::by_device;
 use super::source::VipSource;
 use super::tunnel::TunnelOptions;
+use crate::io::device::DeviceName;
 use crate::io::watch::{self, Wanted};
 use crate::io::{self as host, Host};
-use crate::tunnel::TunnelKind;
 
 /// How long the keepers may take to end after one of them has heard the signal.
 const END: Duration = Duration::from_secs(1);
@@ -38,23 +38,18 @@ impl Watch {
         let by_vrf = self.source.read()?.map(|(by_vrf, _)| by_vrf).unwrap_or_default();
         host::permitted().map_err(Failure::NotPermitted)?;
         let base = host.vips().device().name.as_str();
-        let first: BTreeSet<String> = by_device(base, &by_vrf).into_keys().collect();
+        let mut kept: BTreeSet<DeviceName> = by_device(base, &by_vrf).into_keys().collect();
         let (devices, mut devices_heard) = mpsc::unbounded_channel();
-        let keeper = |device: String| self.keep(host, device, devices.clone());
-        let mut keepers: FuturesUnordered<_> = first.iter().cloned().map(keeper).collect();
-        let mut kept = first.clone();
+        let keeper = |device: DeviceName| self.keep(host, device, devices.clone());
+        let mut keepers: FuturesUnordered<_> = kept.iter().cloned().map(keeper).collect();
         loop {
             tokio::select! {
-                Some((device, ended)) = keepers.next() => match ended {
-                    Ok(()) => break, // a signal, which the others hear too
-                    Err(error) if !first.contains(&device) => {
-                        output::note(format_args!("warning: the VIPs of the VRF {device} are not kept: {error}"));
-                        kept.remove(&device);
-                    }
-                    Err(error) => return Err(error),
-                },
+                Some(ended) = keepers.next() => {
+                    ended?;
+                    break; // at a signal, which the others hear too
+                }
                 Some(named) = devices_heard.recv() => {
-                    let new = |device: &String| kept.insert(device.clone());
+                    let new = |device: &DeviceName| kept.insert(device.clone());
                     keepers.extend(named.into_iter().filter(new).map(keeper));
                 }
             }
@@ -67,12 +62,14 @@ impl Watch {
     fn keep(
         &self,
         host: &Host,
-        device: String,
-        devices: UnboundedSender<BTreeSet<String>>,
-    ) -> impl Future<Output = (String, Result<(), Failure>)> {
+        device: DeviceName,
+        devices: UnboundedSender<BTreeSet<DeviceName>>,
+    ) -> impl Future<Output = Result<(), Failure>> {
         let base = &host.vips().device().name;
-        // `--device` has the tunnels.
-        let tunnels = if device == *base { self.tunnels.kinds() } else { BTreeSet::<TunnelKind>::new() };
+        let tunnels = match &device {
+            DeviceName::Option(_) => self.tunnels.kinds(),
+            DeviceName::Vrf(_) => BTreeSet::new(),
+        };
         async move {
             let read = || {
                 let (by_vrf, forwarding) = self.source.read_all()?;
@@ -81,12 +78,10 @@ impl Watch {
                 let _ = devices.send(all.into_keys().collect());
                 Ok::<_, Failure>(own)
             };
-            let ended = async {
-                let Some(of_device) = watch::appeared(host, &device).await? else { return Ok(()) };
-                watch::keep(of_device, read()?, tunnels, &read).await.map_err(Failure::Watch)
+            let Some(of_device) = watch::appeared(host, &device).await.map_err(Failure::Watch)? else {
+                return Ok(());
             };
-            let ended = ended.await;
-            (device, ended)
+            watch::keep(of_device, &device, read()?, tunnels, &read).await.map_err(Failure::Watch)
         }
     }
 }

@@ -34,7 +34,8 @@ pub fn find(seen: &Observations, question: &Question) -> Vec<Finding> {
 
 /// `lo`, or the other device of the VIPs, is down.
 fn device(seen: &Observations, question: &Question) -> Option<Finding> {
-    let device = seen.link(question.device.as_deref().unwrap_or("lo")).filter(|device| !device.is_up)?;
+    let device =
+        seen.link(question.device.as_deref().unwrap_or(crate::LOOPBACK)).filter(|device| !device.is_up)?;
     let name = &device.name;
     let evidence = format!("{name} is down: no address on it answers");
     Some(Finding::new(Code::LoDown, evidence, format!("`ip link set {name} up`")).at(name))

@@ -14,7 +14,27 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::Error;
 use super::vips::{LO, is, request_error};
+use crate::LOOPBACK;
 use crate::plan::{Interface, InterfaceKind};
+
+/// The name of a device of VIPs, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceName {
+    /// In `--device`: `lo`, a dummy, or a VRF.
+    Option(String),
+    /// In `vrf` of a service: a VRF.
+    Vrf(String),
+}
+
+impl DeviceName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            DeviceName::Option(name) | DeviceName::Vrf(name) => name,
+        }
+    }
+}
 
 /// The device of the VIPs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +51,26 @@ impl Device {
     /// `lo`, which has the same index in every network namespace.
     #[must_use]
     pub fn lo() -> Device {
-        Device { index: LO, name: "lo".into(), kind: DeviceKind::Loopback }
+        Device { index: LO, name: LOOPBACK.into(), kind: DeviceKind::Loopback }
+    }
+
+    /// The device with this name.
+    ///
+    /// # Errors
+    /// When there is none, when it is of another kind than may be written there, and those of rtnetlink.
+    pub async fn find_named(handle: &Handle, name: &DeviceName) -> Result<Device, DeviceError> {
+        let vrf = match name {
+            DeviceName::Option(name) => return Device::find(handle, name).await,
+            DeviceName::Vrf(vrf) => vrf,
+        };
+        match Device::find(handle, vrf).await {
+            Ok(device) if device.kind == DeviceKind::Vrf => Ok(device),
+            Ok(_) | Err(DeviceError::Kind(_)) => Err(DeviceError::NotVrf(vrf.into())),
+            Err(DeviceError::Missing(_)) => Err(DeviceError::NoSuchVrf(vrf.into())),
+            Err(error @ (DeviceError::NoSuchVrf(_) | DeviceError::NotVrf(_) | DeviceError::Netlink(_))) => {
+                Err(error)
+            }
+        }
     }
 
     /// The interface with this name.
@@ -39,7 +78,7 @@ impl Device {
     /// # Errors
     /// When there is none, when it is of a kind on which this host would answer ARP for a VIP, and those of rtnetlink.
     pub async fn find(handle: &Handle, name: &str) -> Result<Device, DeviceError> {
-        if name == "lo" {
+        if name == LOOPBACK {
             return Ok(Device::lo());
         }
         let found = one(handle.link().get().match_name(name.to_owned())).await;
@@ -92,6 +131,12 @@ pub enum DeviceError {
          another interface, or put the VIPs on lo, without `--device`"
     )]
     Kind(String),
+    /// There is no such VRF.
+    #[error("the VRF `{0}` does not exist: `ip link add {0} type vrf table NUMBER` creates it")]
+    NoSuchVrf(String),
+    /// It is an interface of another kind than a VRF.
+    #[error("`{0}` is not a VRF: write in `vrf` a name that `ip link show type vrf` prints")]
+    NotVrf(String),
     /// The kernel cannot be asked.
     #[error("{0}")]
     Netlink(Error),

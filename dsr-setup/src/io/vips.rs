@@ -22,7 +22,7 @@ use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
-use super::device::{Device, DeviceError, DeviceKind};
+use super::device::{Device, DeviceError, DeviceKind, DeviceName};
 use crate::plan::{Link, LoAddress, Loopback, MarkSupport, OtherAddress};
 
 mod message;
@@ -89,6 +89,15 @@ impl Vips {
     /// See [`DeviceError`].
     pub async fn on_device(self, name: &str) -> Result<Vips, DeviceError> {
         let device = Device::find(&self.handle, name).await?;
+        Ok(self.on(device))
+    }
+
+    /// The same for the VIPs on the device with this name.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub async fn on_named(self, name: &DeviceName) -> Result<Vips, DeviceError> {
+        let device = Device::find_named(&self.handle, name).await?;
         Ok(self.on(device))
     }
 

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, sleep_until};
 
 use self::tunnels::TunnelKeeper;
-use super::device::DeviceError;
+use super::device::DeviceName;
 use super::events::{Events, VipEvent, watch_device};
 use super::lock::{self, Attempt, HolderEnd, KeeperLock, LockHolder, Role};
 use super::{Error, Host, StepResult};
@@ -45,24 +45,23 @@ enum Lock {
     Without,
 }
 
-/// Waits for the interface with this name, which may be made later; `None`: SIGTERM or SIGINT came first.
+/// Waits for the device with this name, which may be created later; `None`: SIGTERM or SIGINT came first.
 ///
 /// # Errors
-/// When the signals are not available, and when the interface cannot have VIPs.
-pub async fn appeared(host: &Host, device: &str) -> Result<Option<Host>, DeviceError> {
-    let mut signals = Signals::new().map_err(DeviceError::Netlink)?;
-    let mut is_said = false;
+/// When the signals are not available.
+pub async fn appeared(host: &Host, device: &DeviceName) -> Result<Option<Host>, Error> {
+    let mut signals = Signals::new()?;
+    let mut said = None;
     loop {
         match host.clone().on(device).await {
             Ok(host) => return Ok(Some(host)),
-            Err(DeviceError::Missing(_)) if is_said => {}
-            Err(DeviceError::Missing(_)) => {
-                output::note(format_args!(
-                    "warning: {device} does not exist: its VIPs are put there when it does"
-                ));
-                is_said = true;
+            Err(error) => {
+                let error = error.to_string();
+                if said.as_ref() != Some(&error) {
+                    output::note(format_args!("warning: {error}; its VIPs are put there when it exists"));
+                    said = Some(error);
+                }
             }
-            Err(error @ (DeviceError::Kind(_) | DeviceError::Netlink(_))) => return Err(error),
         }
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(None),
@@ -112,6 +111,7 @@ impl Signals {
 /// When the signals or the kernel's events are not available at the start.
 pub async fn keep<F: Display>(
     host: Host,
+    name: &DeviceName,
     wanted: Wanted,
     tunnels: BTreeSet<TunnelKind>,
     read: impl Fn() -> Result<Wanted, F>,
@@ -125,6 +125,7 @@ pub async fn keep<F: Display>(
     let now = Instant::now();
     let mut task = WatchTask {
         host,
+        name: name.clone(),
         device: device.name,
         watcher,
         lock,
@@ -142,6 +143,7 @@ pub async fn keep<F: Display>(
 
 struct WatchTask {
     host: Host,
+    name: DeviceName,
     device: String,
     watcher: Watcher,
     lock: Lock,
@@ -252,10 +254,7 @@ impl WatchTask {
 
     /// The device may have been made again: then it has another index, and its events are others.
     async fn follow_device(&mut self) -> Result<(), String> {
-        let found = self.host.clone().on(&self.device).await.map_err(|error| match error {
-            DeviceError::Missing(device) => format!("{device} does not exist"),
-            DeviceError::Kind(_) | DeviceError::Netlink(_) => error.to_string(),
-        })?;
+        let found = self.host.clone().on(&self.name).await.map_err(|error| error.to_string())?;
         if found.vips().device() != self.host.vips().device() {
             self.events = watch_device(found.vips().device().index).map_err(|error| error.to_string())?;
             output::note(format_args!("{} was made again", self.device));

@@ -135,3 +135,54 @@ fn a_file_or_folder_that_others_can_write_is_refused() {
     }
     assert_eq!(plan().0, 1);
 }
+
+#[test]
+fn a_vrf_that_does_not_exist_is_named_by_each_command_and_another_interface_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let config = host.dir.path().join("announcer.toml");
+    let service = |vip: &str, vrf: &str| format!("[[service]]\nvips = [\"{vip}\"]\nvrf = \"{vrf}\"\n");
+    let write = |text: &str| std::fs::write(&config, text).unwrap();
+    let run = |words: &[&str]| {
+        let words = [words, &["--config", config.to_str().unwrap()]].concat();
+        host.wrapped(&[], &words)
+    };
+    let sentence = "the VRF `edge` does not exist, so 192.0.2.81 cannot be put there; `ip link add edge type vrf table NUMBER` creates it";
+    // It is the only one, or there are also VIPs on lo, which are as they should be.
+    for rest in ["", "[[service]]\nvips = [\"192.0.2.80\"]\n"] {
+        write(&(service("192.0.2.81", "edge") + rest));
+        let warning = format!("warning: {sentence}\n");
+        let (code, _, stderr) = run(&["apply"]);
+        assert_eq!((code, stderr.as_str()), (1, warning.as_str()), "{rest}");
+        assert_eq!(host.lo().contains("192.0.2.80/32"), !rest.is_empty(), "the others do not wait");
+        assert_eq!(run(&["plan"]), (1, String::new(), warning), "{rest}");
+        assert_eq!(run(&["check"]), (1, format!("{sentence}\n"), String::new()), "{rest}");
+        let (code, stdout, _) = run(&["check", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((code, &json["refused"]), (1, &serde_json::json!([sentence])), "{rest}");
+        let (code, stdout, _) = run(&["doctor", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let evidence = "192.0.2.81 is on no interface of this host: the VRF `edge` does not exist";
+        let finding = json["findings"].as_array().unwrap().iter().find(|one| one["evidence"] == evidence);
+        assert_eq!(
+            (code, &finding.expect("a finding")["code"]),
+            (1, &serde_json::json!("vip-missing")),
+            "{rest}"
+        );
+        assert_eq!(host.remove(&[]).0, 0);
+    }
+    host.netns.run("ip link add edge type veth peer name far");
+    for vrf in ["lo", "edge"] {
+        write(&service("192.0.2.81", vrf));
+        for command in ["plan", "check", "apply", "doctor"] {
+            let (code, _, stderr) = run(&[command]);
+            let want = format!(
+                "error: `{vrf}` is not a VRF: write in `vrf` a name that `ip link show type vrf` prints\n"
+            );
+            assert_eq!((code, stderr), (2, want), "{command}");
+        }
+        assert!(!host.lo().contains("192.0.2.81"));
+    }
+}

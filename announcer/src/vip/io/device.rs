@@ -95,8 +95,8 @@ enum DeviceFault {
 impl DeviceFault {
     fn of_device(error: DeviceError) -> Self {
         match error {
-            DeviceError::Missing(name) => DeviceFault::Missing(name),
-            DeviceError::Kind(name) => DeviceFault::NoVrf(name),
+            DeviceError::Missing(name) | DeviceError::NoSuchVrf(name) => DeviceFault::Missing(name),
+            DeviceError::Kind(name) | DeviceError::NotVrf(name) => DeviceFault::NoVrf(name),
             DeviceError::Netlink(error) => DeviceFault::Kernel(error),
         }
     }

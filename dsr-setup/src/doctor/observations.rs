@@ -358,8 +358,8 @@ impl Observations {
         self.addresses.iter().any(|address| address.net.addr() == vip)
     }
 
-    /// Whether a connection that arrives in this VRF, or outside of each, is given to a socket that is bound to this interface. One that is
-    /// bound to none serves outside, and in every VRF if `tcp_l3mdev_accept` is 1.
+    /// Whether a connection that arrives in this VRF, or in none, is given to a socket that is bound to this interface. One that is bound to
+    /// no interface serves outside of VRFs, and in every VRF if `tcp_l3mdev_accept` is 1. One that is bound to lo or to a dummy serves nobody.
     pub fn accepts_in(&self, vrf: Option<&str>, device: Option<u32>) -> bool {
         let vrf = match vrf {
             Some(name) => match self.link(name) {
@@ -370,7 +370,21 @@ impl Observations {
         };
         match device {
             None => vrf.is_none() || self.setting(L3MDEV_ACCEPT) == 1,
-            Some(index) => self.vrf_of(|link| link.index == index) == vrf,
+            Some(index) => self.links.iter().any(|link| {
+                link.index == index && link.vrf == vrf && (vrf.is_some() || link.kind != LinkKind::Inner)
+            }),
+        }
+    }
+
+    /// Whether packets from other hosts arrive by the interface with this index for VIPs in this VRF, or for VIPs in none. They are seen
+    /// once more at the device of the VRF, which does not count. An interface that was created since counts for VIPs in no VRF.
+    pub fn arrives_by(&self, vrf: Option<&str>, interface: u32) -> bool {
+        let link = self.links.iter().find(|link| link.index == interface);
+        match vrf.map(|vrf| self.link(vrf)) {
+            None => link.is_none_or(|link| link.vrf.is_none() && link.kind != LinkKind::Inner),
+            Some(vrf) => link
+                .zip(vrf)
+                .is_some_and(|(link, vrf)| link.vrf == Some(vrf.index) && link.kind != LinkKind::Inner),
         }
     }
 

@@ -65,7 +65,7 @@ impl Host {
             blocking(&seen, question, move |seen, question| {
                 if is_outside { mtu::probe(seen, question) } else { Ok(Vec::new()) }
             }),
-            blocking(&seen, question, move |_, question| capture::listen(question, listen)),
+            blocking(&seen, question, move |seen, question| capture::listen(seen, question, listen)),
             async { if is_outside { tls::handshakes(&seen, question).await } else { Vec::new() } },
         );
         let aborted = || Unseen("the probe was aborted".into());

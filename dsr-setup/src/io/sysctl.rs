@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use super::Error;
+use crate::doctor::observations::L3MDEV_ACCEPT;
 use crate::plan::{ArpSetting, PathSetting, Sysctl};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
@@ -86,9 +87,10 @@ pub(super) fn write_file(path: String, value: i32) -> Result<(), Error> {
         Error::Proc { path, error }
     })
 }
+
 /// Whether TCP servers that are bound to no device serve in every VRF (`net.ipv4.tcp_l3mdev_accept`, for both families). A kernel without
 /// VRFs lacks the setting. Everybody may read it.
 #[must_use]
 pub fn serves_in_every_vrf() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv4/tcp_l3mdev_accept").is_ok_and(|text| text.trim() == "1")
+    std::fs::read_to_string(format!("/proc/sys/{L3MDEV_ACCEPT}")).is_ok_and(|text| text.trim() == "1")
 }

@@ -172,3 +172,22 @@ fn the_vips_of_other_devices_are_not_left_over() {
         ),
     ]);
 }
+
+#[test]
+fn only_interfaces_to_other_hosts_in_the_same_vrf_count_for_servers_and_packets() {
+    let (mut seen, mut question) = healthy();
+    in_edge(&mut seen, &mut question);
+    let eth0 = seen.link("eth0").unwrap().index;
+    for (name, interface, serves, arrives) in [
+        // In the VRF, outside of each.
+        ("eth0", eth0, (true, false), (true, false)),
+        ("the device of the VRF", EDGE, (true, false), (false, false)),
+        ("eth9", 90, (false, true), (false, true)),
+        ("lo", 1, (false, false), (false, false)),
+        ("one that has gone, or is new", 99, (false, false), (false, true)),
+    ] {
+        let both = |of: &dyn Fn(Option<&str>) -> bool| (of(Some("edge")), of(None));
+        assert_eq!(both(&|vrf| seen.accepts_in(vrf, Some(interface))), serves, "{name}");
+        assert_eq!(both(&|vrf| seen.arrives_by(vrf, interface)), arrives, "{name}");
+    }
+}

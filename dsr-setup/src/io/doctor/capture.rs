@@ -1,6 +1,7 @@
 //! Counts the packets of the VIPs that arrive and that leave, for some seconds.
 //!
-//! Touches a packet socket and the clock, and blocks; needs CAP_NET_RAW. Packets on lo do not count: they come from this host.
+//! Touches a packet socket and the clock, and blocks; needs CAP_NET_RAW. Packets on lo do not count, because they come from this host, and
+//! neither do those of another VRF than that of the VIPs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::frames::{Layer, Receiver};
 use super::unseen;
-use crate::doctor::observations::{Capture, Question, Seen, VipTraffic};
+use crate::doctor::observations::{Capture, Observations, Question, Seen, VipTraffic};
 use crate::doctor::packet::{ACK, RST, SYN, header};
 
-/// The index of lo.
-const LO: u32 = 1;
 /// The most connections whose answers are followed.
 const MOST: usize = 10_000;
 
 /// What arrived within this time; `None`: it was not asked for.
-pub(super) fn listen(question: &Question, listen: Option<Duration>) -> Option<Seen<Capture>> {
+pub(super) fn listen(
+    seen: &Observations,
+    question: &Question,
+    listen: Option<Duration>,
+) -> Option<Seen<Capture>> {
     let time = listen?;
     let receiver = match Receiver::open(Layer::Packet, &[]) {
         Ok(receiver) => receiver,
@@ -31,7 +34,10 @@ pub(super) fn listen(question: &Question, listen: Option<Duration>) -> Option<Se
     let mut waiting: BTreeSet<(IpAddr, u16, IpAddr, u16)> = BTreeSet::new();
     let deadline = Instant::now() + time;
     while let Ok(Some(received)) = receiver.next(deadline) {
-        let Some(header) = header(&received.octets).filter(|_| received.interface != LO) else { continue };
+        if !seen.arrives_by(question.vrf.as_deref(), received.interface) {
+            continue;
+        }
+        let Some(header) = header(&received.octets) else { continue };
         if !received.is_outgoing
             && let Some(traffic) = capture.traffic.get_mut(&header.to)
         {

@@ -93,7 +93,9 @@ fn play(
 fn compare(site: &mut Site, changes: &[Change], vip: &str, modes: &[Mode], load: Load) -> Result<()> {
     let place = format!("{}, {} frontends", site.network.name(), site.frontends.len());
     let mut costs = Vec::new();
+    let mut began = String::new();
     for mode in modes {
+        began = site.now()?;
         let (report, deaths) =
             run(site, *mode, changes, vip, load).with_context(|| format!("{mode:?}, {vip}"))?;
         println!("\n{mode:?}, {vip}, {place}:\n{report}");
@@ -138,6 +140,10 @@ fn compare(site: &mut Site, changes: &[Change], vip: &str, modes: &[Mode], load:
                 }
             }
         }
+    }
+    if !faults.is_empty() {
+        println!("The logs of the last run, whose client began at {began}:");
+        site.print_logs(&began);
     }
     ensure!(faults.is_empty(), "{vip}, {place}, with the chain:\n  {}", faults.join("\n  "));
     Ok(())

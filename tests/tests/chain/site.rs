@@ -225,6 +225,29 @@ impl Site {
         Ok(())
     }
 
+    /// The time, as in the logs.
+    pub(crate) fn now(&self) -> Result<String> {
+        Ok(self.node("client")?.must(&["date", "-u", "+%FT%T.%3NZ"])?.trim().to_owned())
+    }
+
+    /// Prints what the daemons and the servers have logged since that time, and what the chain has counted.
+    pub(crate) fn print_logs(&self, since: &str) {
+        for frontend in &self.frontends {
+            let Ok(node) = self.node(frontend) else { continue };
+            for log in ["var/log/announcer.log", "var/log/nginx/error.log"] {
+                let text = fs::read_to_string(node.root().join(log)).unwrap_or_default();
+                // The lines begin with the time; nginx writes it in another form.
+                for line in text.lines().filter(|line| line >= &since || !line.contains('T')) {
+                    println!("  {frontend}: {line}");
+                }
+            }
+            match node.must(&["announcer", "chain"]) {
+                Ok(chain) => println!("{frontend}:\n{chain}"),
+                Err(error) => println!("{frontend}: {error}"),
+            }
+        }
+    }
+
     /// Checks that `dsr-setup doctor` finds nothing on any frontend, also beside the rules of the chain.
     pub(crate) fn check_doctor(&self) -> Result<()> {
         let nodes = self.frontends.iter().map(|frontend| self.node(frontend)).collect::<Result<Vec<_>>>()?;

@@ -285,8 +285,8 @@ impl Keeper {
         }
     }
 
-    /// The device does not exist, and so no VIP has to leave it any more.
-    pub fn device_missing(&mut self) {
+    /// The device does not exist or is not a VRF, and so no VIP has to leave it any more.
+    pub fn device_unusable(&mut self) {
         self.leaving.clear();
     }
 

@@ -60,8 +60,8 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
             task.keeper.look_again(now() + RETRY);
         } else {
             task.keeper.look_failed(&error.to_string(), now());
-            if matches!(error, DeviceFault::Missing(_)) {
-                task.keeper.device_missing();
+            if error.holds_no_vips() {
+                task.keeper.device_unusable();
             }
             // Before the device was read, nothing is changed there.
             for step in task.keeper.steps(now()) {
@@ -93,6 +93,14 @@ enum DeviceFault {
 }
 
 impl DeviceFault {
+    /// Whether no VIP of ours can be on the device.
+    fn holds_no_vips(&self) -> bool {
+        match self {
+            DeviceFault::Missing(_) | DeviceFault::NoVrf(_) => true,
+            DeviceFault::Kernel(_) => false,
+        }
+    }
+
     fn of_device(error: DeviceError) -> Self {
         match error {
             DeviceError::Missing(name) | DeviceError::NoSuchVrf(name) => DeviceFault::Missing(name),
@@ -357,6 +365,18 @@ mod tests {
             ("edge", DeviceKind::Dummy, false),
         ] {
             assert_eq!(is_right(&Device { index: 7, name: name.into(), kind }), want, "{name} {kind:?}");
+        }
+    }
+
+    /// `vrf = "eth0"` is a mistake that a reload corrects: then the keeper of eth0 ends. A kernel that does not answer proves nothing.
+    #[test]
+    fn no_vip_has_to_leave_an_interface_that_is_no_vrf() {
+        for (fault, want) in [
+            (DeviceFault::of_device(DeviceError::Missing("edge".into())), true),
+            (DeviceFault::of_device(DeviceError::Kind("eth0".into())), true),
+            (DeviceFault::Kernel(Error::Netlink(std::io::ErrorKind::TimedOut.into())), false),
+        ] {
+            assert_eq!(fault.holds_no_vips(), want, "{fault}");
         }
     }
 }

@@ -271,18 +271,18 @@ fn each_vip_leaves_lo_settle_after_its_own_withdraw_was_acknowledged() {
     }
 }
 
-/// The VRF was deleted, or its name was a mistake that a reload has corrected: nothing is held there, so its keeper can end.
+/// The VRF was deleted, or its name was a mistake (it names no device, or another interface) that a reload has corrected: nothing is held there, so its keeper can end.
 #[test]
-fn nothing_has_to_leave_a_device_that_does_not_exist() {
+fn nothing_has_to_leave_a_device_that_cannot_have_vips() {
     let mut scene = LoScene::new("AB", 1);
     let wanted = |vips: &str| WantedVips { vips: set(vips), generation: 1, settle: Duration::from_secs(1) };
     scene.keeper.set_wanted(wanted("A"), scene.now);
     scene.keeper.look_failed("it cannot be read", scene.now);
     assert_eq!(scene.keeper.held(), *set("AB"), "the VIP may still be there");
-    scene.keeper.device_missing();
+    scene.keeper.device_unusable();
     assert_eq!(scene.keeper.held(), *set("A"));
     scene.keeper.set_wanted(wanted(""), scene.now);
-    scene.keeper.device_missing();
+    scene.keeper.device_unusable();
     assert_eq!(scene.keeper.held(), *set(""));
 }
 

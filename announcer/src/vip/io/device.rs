@@ -120,6 +120,11 @@ fn is_right(device: &Device) -> bool {
     }
 }
 
+/// The error when the kernel has not answered within [`ANSWER`].
+fn late() -> Error {
+    Error::Netlink(std::io::ErrorKind::TimedOut.into())
+}
+
 /// Whether we lacked a descriptor or memory, or the kernel was too busy to answer. Such an error proves nothing about the device.
 fn is_own_fault(fault: &DeviceFault) -> bool {
     let DeviceFault::Kernel(error) = fault else { return false };
@@ -176,7 +181,8 @@ impl KeeperTask {
     async fn run(&mut self) -> Result<(), DeviceFault> {
         let (connection, vips) = dsr_setup::connect()?;
         let _requests = NetlinkTask(tokio::spawn(connection));
-        let vips = vips.on_device(&self.setup.device).await.map_err(DeviceFault::of_device)?;
+        let vips = timeout(ANSWER, vips.on_device(&self.setup.device)).await.map_err(|_| late())?;
+        let vips = vips.map_err(DeviceFault::of_device)?;
         if !is_right(vips.device()) {
             return Err(DeviceFault::NoVrf(self.setup.device.clone()));
         }
@@ -245,7 +251,7 @@ impl KeeperTask {
             }
             for step in steps {
                 let answer = timeout(ANSWER, self.carry_out(vips, step)).await;
-                answer.map_err(|_| Error::Netlink(std::io::ErrorKind::TimedOut.into()))??;
+                answer.map_err(|_| late())??;
             }
         }
     }
@@ -374,7 +380,7 @@ mod tests {
         for (fault, want) in [
             (DeviceFault::of_device(DeviceError::Missing("edge".into())), true),
             (DeviceFault::of_device(DeviceError::Kind("eth0".into())), true),
-            (DeviceFault::Kernel(Error::Netlink(std::io::ErrorKind::TimedOut.into())), false),
+            (DeviceFault::Kernel(late()), false),
         ] {
             assert_eq!(fault.holds_no_vips(), want, "{fault}");
         }

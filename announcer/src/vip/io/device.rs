@@ -56,7 +56,7 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
         let Err(error) = task.run().await else { return };
         if is_own_fault(&error) {
             // The device could not be read, so the last known state is kept.
-            warn!(%error, "VIPs are not watched, trying again");
+            warn!(device = task.setup.device, %error, "VIPs cannot be watched, trying again");
             task.keeper.look_again(now() + RETRY);
         } else {
             task.keeper.look_failed(&error.to_string(), now());
@@ -279,10 +279,13 @@ impl KeeperTask {
             }
             KeeperStep::Mend(changed) => {
                 for (vip, done) in vips.mend(&changed).await {
+                    let device = &self.setup.device;
                     match done {
-                        Ok(()) => warn!(%vip, "VIP was changed by another program, and was corrected"),
+                        Ok(()) => {
+                            warn!(%vip, device, "VIP was changed by another program, and was corrected")
+                        }
                         Err(error) => {
-                            warn!(%vip, %error, "VIP was changed by another program, and could not be corrected")
+                            warn!(%vip, device, %error, "VIP was changed by another program, and could not be corrected")
                         }
                     }
                 }
@@ -296,7 +299,8 @@ impl KeeperTask {
                         }
                         Ok(RemoveResult::Absent) => {}
                         Err(error) => {
-                            warn!(%vip, %error, "VIP without a service could not be removed, trying again")
+                            let device = &self.setup.device;
+                            warn!(%vip, device, %error, "VIP without a service could not be removed, trying again")
                         }
                     }
                     self.keeper.removed(vip, done.is_ok(), now());
@@ -320,6 +324,7 @@ impl KeeperTask {
     /// Writes the state file, outside the main thread, without waiting for it.
     fn record(&self, change: impl FnOnce(&mut Record) + Send + 'static) {
         let (files, store) = (self.setup.shared.files.clone(), Store::new(&self.setup.shared.state_dir));
+        let device = self.setup.device.clone();
         tokio::spawn(async move {
             let path = store.path();
             let error = match files.run(&path, move |_| Ok(store.update(change))).await {
@@ -327,7 +332,7 @@ impl KeeperTask {
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            warn!(file = %path.display(), error, "owner of an address was not recorded");
+            warn!(file = %path.display(), device, error, "owner of an address was not recorded");
         });
     }
 

@@ -89,7 +89,7 @@ struct DeviceKeeper {
 async fn keep_devices(setup: &mut KeeperChannels, devices: &mut Devices) {
     loop {
         let wanted = setup.wanted.borrow_and_update().clone();
-        devices.follow(&wanted, setup).await;
+        devices.follow(&wanted, setup);
         loop {
             devices.publish(setup);
             tokio::select! {
@@ -110,22 +110,23 @@ impl Devices {
     }
 
     /// Starts a keeper for each new device, and gives each its VIPs.
-    async fn follow(&mut self, wanted: &WantedDevices, setup: &KeeperChannels) {
+    fn follow(&mut self, wanted: &WantedDevices, setup: &KeeperChannels) {
         self.forget(wanted);
         for (name, keeper) in &self.0 {
             keeper.wanted.send_replace(wanted.of(name));
         }
         for name in wanted.devices.keys() {
             if !self.0.contains_key(name) {
-                self.0.insert(name.clone(), DeviceKeeper::start(name, wanted.of(name), setup).await);
+                self.0.insert(name.clone(), DeviceKeeper::start(name, wanted.of(name), setup));
             }
         }
     }
 
     /// Publishes what the keepers say, together.
     fn publish(&self, setup: &KeeperChannels) {
-        let held: BTreeSet<IpAddr> =
-            self.0.values().flat_map(|keeper| keeper.held.borrow().clone()).collect();
+        // While a keeper waits for its lock, it does not follow the VIPs that are wanted.
+        let held_by = |keeper: &DeviceKeeper| &*keeper.held.borrow() | &*keeper.wanted.borrow().vips;
+        let held: BTreeSet<IpAddr> = self.0.values().flat_map(held_by).collect();
         setup.held.send_if_modified(|known| {
             let is_news = **known != held;
             if is_news {
@@ -169,20 +170,27 @@ impl Devices {
 }
 
 impl DeviceKeeper {
-    async fn start(name: &str, wanted: WantedVips, setup: &KeeperChannels) -> DeviceKeeper {
-        let lock = LockTask::start(name).await;
+    /// Starts the task and that of the lock. The VIPs are kept when the attempt to take the lock has ended. Nobody else waits for that.
+    fn start(name: &str, wanted: WantedVips, setup: &KeeperChannels) -> DeviceKeeper {
+        let (lock, is_ready) = LockTask::start(name);
         // Until the keeper has said which it holds: those that are wanted.
         let (held, held_seen) = watch::channel((*wanted.vips).clone());
         let (warnings, warnings_seen) = watch::channel(Vec::new());
         let (wanted, wanted_heard) = watch::channel(wanted);
         let mut task = JoinSet::new();
-        task.spawn(device::keep(DeviceChannels {
+        let channels = DeviceChannels {
             device: name.to_owned(),
             wanted: wanted_heard,
             held,
             warnings,
             shared: setup.clone(),
-        }));
+        };
+        task.spawn(async move {
+            // An error means that the daemon is stopped.
+            if is_ready.await.is_ok() {
+                device::keep(channels).await;
+            }
+        });
         DeviceKeeper { wanted, held: held_seen, warnings: warnings_seen, lock, task }
     }
 }

@@ -22,21 +22,13 @@ pub(super) struct LockTask {
 }
 
 impl LockTask {
-    /// Takes the lock. A `watch` that has it gives it away first, within milliseconds.
-    pub(super) async fn start(device: &str) -> LockTask {
-        let held = match hold_as_daemon(device).await {
-            Ok(held) => Some(held),
-            Err(LockError::Daemon(other)) => {
-                info!(other, device, "another announcer keeps its VIPs on the device too");
-                None
-            }
-            Err(LockError::Unusable(error)) => {
-                warn!(error, device, "VIPs are kept without the lock, trying again");
-                None
-            }
-        };
+    /// Starts the task, which takes the lock. A `watch` that has it gives it away first, within milliseconds. The receiver gets its
+    /// message when the VIPs may be kept: the lock was taken, or the first attempt has failed, after some seconds at most.
+    pub(super) fn start(device: &str) -> (LockTask, oneshot::Receiver<()>) {
         let (stop, stopped) = oneshot::channel();
-        LockTask { task: tokio::spawn(run(device.to_owned(), held, stopped)), stop: Some(stop) }
+        let (ready, is_ready) = oneshot::channel();
+        let task = tokio::spawn(run(device.to_owned(), ready, stopped));
+        (LockTask { task, stop: Some(stop) }, is_ready)
     }
 
     /// Tells those who wait that the daemon is stopped by order.
@@ -54,7 +46,12 @@ impl Drop for LockTask {
     }
 }
 
-async fn run(device: String, mut held: Option<KeeperLock>, mut stopped: oneshot::Receiver<()>) {
+async fn run(device: String, ready: oneshot::Sender<()>, mut stopped: oneshot::Receiver<()>) {
+    let mut held = tokio::select! {
+        _ = &mut stopped => return,
+        held = first_attempt(&device) => held,
+    };
+    let _ = ready.send(()); // an error means that the keeper has ended
     loop {
         tokio::select! {
             _ = &mut stopped => break,
@@ -63,6 +60,21 @@ async fn run(device: String, mut held: Option<KeeperLock>, mut stopped: oneshot:
     }
     if let Some(held) = held {
         held.stop().await;
+    }
+}
+
+/// Takes the lock; `None`: it is not free.
+async fn first_attempt(device: &str) -> Option<KeeperLock> {
+    match hold_as_daemon(device).await {
+        Ok(held) => Some(held),
+        Err(LockError::Daemon(other)) => {
+            info!(other, device, "another announcer keeps its VIPs on the device too");
+            None
+        }
+        Err(LockError::Unusable(error)) => {
+            warn!(error, device, "VIPs are kept without the lock, trying again");
+            None
+        }
     }
 }
 
@@ -78,5 +90,52 @@ async fn keep(device: &str, held: &mut Option<KeeperLock>) {
                 *held = Some(lock);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use dsr_setup::io::lock::{Attempt, Role, attempt};
+
+    use super::*;
+
+    /// A time in which a task ends that waits for nothing.
+    const AT_ONCE: Duration = Duration::from_millis(800);
+
+    /// Makes a name of a device that no other process uses, and takes its lock as a `watch` that hangs.
+    async fn hanging_watch(test: &str) -> (String, KeeperLock) {
+        let device = format!("{test}{}", std::process::id());
+        match attempt(&device, Role::Watch).await.unwrap() {
+            Attempt::Held(lock) => (device, lock),
+            Attempt::Taken(_) | Attempt::Unusable(_) => panic!("{device} is locked"),
+        }
+    }
+
+    #[tokio::test]
+    async fn vips_are_kept_when_the_first_attempt_for_the_lock_has_ended() {
+        let (device, watch) = hanging_watch("first").await;
+        let (lock, mut ready) = LockTask::start(&device);
+        assert!(
+            timeout(Duration::from_millis(200), &mut ready).await.is_err(),
+            "the `watch` still has the lock"
+        );
+        timeout(Duration::from_secs(10), ready).await.expect("a `watch` that hangs stops nobody").unwrap();
+        lock.stop().await;
+        drop(watch);
+        let (_lock, ready) = LockTask::start(&device);
+        timeout(Duration::from_secs(10), ready).await.expect("the lock is free").unwrap();
+        assert!(matches!(attempt(&device, Role::Watch).await.unwrap(), Attempt::Taken(_)));
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_first_attempt_for_the_lock_at_once() {
+        let (device, _watch) = hanging_watch("stop").await;
+        let (lock, ready) = LockTask::start(&device);
+        assert!(timeout(Duration::from_millis(50), ready).await.is_err());
+        let begin = Instant::now();
+        lock.stop().await;
+        assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
     }
 }

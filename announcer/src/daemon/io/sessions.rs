@@ -31,7 +31,7 @@ use crate::rib::LocRib;
 use crate::watchdog::{LastTurn, Turns};
 
 /// How long a session may take to end.
-const HANG_UP: Duration = Duration::from_secs(2);
+pub(super) const HANG_UP: Duration = Duration::from_secs(2);
 /// How long a restarted session may take before the next one is restarted.
 const RETURN: Duration = Duration::from_secs(30);
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::chain::ChainStop;
+use super::sessions::HANG_UP;
 use super::signals::Signals;
 use super::supervise::Supervisor;
 use super::tasks::OwnedTask;
@@ -93,8 +94,7 @@ impl Stop {
             () = signals.second() => warn!("second signal, not waiting for the routers"),
             () = supervisor.feed_while_stopping() => {} // never happens
         }
-        self.sessions.stop.send_replace(Some(format!("announcer was stopped by {signal}")));
-        self.sessions.task.ended().await; // each session has its own limit
+        self.sessions.end(Some(format!("announcer was stopped by {signal}")), HANG_UP * 2).await;
         self.chain.end(ChainStop::Leave, LONGEST_LEAVE * 2).await;
         // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
         self.bfd.end(true, LONGEST_STOP * 2).await;
@@ -110,21 +110,34 @@ impl Stop {
     }
 }
 
+/// Sends a request to the director; `None`: it has ended, or does not read its requests.
+async fn send(asks: &mpsc::Sender<Ask>, ask: Ask) -> Option<()> {
+    match timeout(ACKNOWLEDGE, asks.send(ask)).await {
+        Ok(sent) => sent.ok(),
+        Err(_) => {
+            warn!("director took no request of the stop in time, its routes end with the sessions");
+            None
+        }
+    }
+}
+
 /// Withdraws everything, and waits until the routers have followed. With `[drain]`, every VIP is first the last choice for
 /// `prepare`, and afterwards connections may go on until `deadline`.
 async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config, silent: SilentConnections) {
     let announcing = peers.announcing();
     let prepare = config.drain.as_ref().map_or(Duration::ZERO, |drain| drain.prepare);
-    if announcing && !prepare.is_zero() && asks.send(Ask::Leave).await.is_ok() {
+    if announcing && !prepare.is_zero() && send(asks, Ask::Leave).await.is_some() {
         info!(prepare = %humantime::format_duration(prepare), "every VIP is the last choice before the withdraw");
         sleep(prepare).await;
     }
     let withdrawn = Instant::now();
     let (reply, generation) = oneshot::channel();
-    if asks.send(Ask::Stop(reply)).await.is_err() {
-        return;
-    }
-    let Ok(generation) = generation.await else { return };
+    let Some(()) = send(asks, Ask::Stop(reply)).await else { return };
+    let generation = match timeout(ACKNOWLEDGE, generation).await {
+        Ok(Ok(generation)) => generation,
+        Ok(Err(_)) => return, // the director has ended
+        Err(_) => return warn!("director did not withdraw in time, its routes end with the sessions"),
+    };
     if timeout(ACKNOWLEDGE, peers.acknowledged(generation)).await.is_err() {
         warn!(peers = peers.unacknowledged(generation).join(", "), "withdraw was not acknowledged in time");
     }
@@ -147,5 +160,39 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config, sile
             );
         }
         Err(error) => warn!(%error, "connections cannot be seen, not waiting for them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::config::tests::GOOD;
+
+    /// Withdraws with a director that hangs: it reads no request (`full`), or answers none.
+    async fn withdraw_from_a_director_that_hangs(full: bool) {
+        let config = parse("x", GOOD).unwrap_or_else(|errors| panic!("{errors}"));
+        let (asks, _director) = mpsc::channel(1);
+        if full {
+            asks.send(Ask::Leave).await.unwrap();
+        }
+        withdraw(&asks, &Peers::default(), &config, SilentConnections::Moved).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_ever_for_the_director() {
+        for full in [true, false] {
+            let ended = timeout(ACKNOWLEDGE * 2, withdraw_from_a_director_that_hangs(full)).await;
+            assert!(ended.is_ok(), "{full}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_end_stops_nobody() {
+        let (stop, stop_seen) = watch::channel(false);
+        let task = OwnedTask::new("test".into(), std::future::pending::<()>);
+        let mut stoppable = StoppableTask { task, stop };
+        stoppable.end(true, ACKNOWLEDGE).await;
+        assert!(*stop_seen.borrow());
     }
 }

@@ -255,7 +255,8 @@ impl Thread {
             let known = self.receivers.contains_key(key);
             let is_shared = needed.iter().filter(|other| is_one_port(other, key)).count() > 1;
             if is_shared {
-                self.share_port(key, true);
+                // If it fails, the port cannot be opened, and that error is reported.
+                let _ = self.share_port(key, true);
             }
             let receiver = match socket::receiver(key, is_shared)
                 .and_then(|socket| reading(socket, key.family))
@@ -273,22 +274,25 @@ impl Thread {
             };
             self.changed |= !known || matches!(receiver, Receiver::Open { .. });
             self.receivers.insert(key.clone(), receiver);
-            if is_shared {
-                self.share_port(key, false);
+            if is_shared && let Err(error) = self.share_port(key, false) {
+                let (port, family) = (key.port.number(), key.family);
+                warn!(port, %family, %error, "BFD port is still open to other programs");
             }
         }
     }
 
     /// Whether another receiver may have the port of those that are open. Only while it is opened: otherwise another program could
-    /// open the port too.
-    fn share_port(&self, key: &ReceiverKey, shares: bool) {
+    /// open the port too. It is set on each of them, also if it fails on one; with the first error.
+    fn share_port(&self, key: &ReceiverKey, shares: bool) -> io::Result<()> {
+        let mut done = Ok(());
         for (other, receiver) in &self.receivers {
             if let Receiver::Open { shared, .. } = receiver
                 && is_one_port(other, key)
             {
-                let _ = socket::share(shared.as_fd(), shares); // then the other one cannot be opened, and that is said
+                done = done.and(socket::share(shared.as_fd(), shares));
             }
         }
+        done
     }
 
     /// Reads the packets that wait; `true`: the budget is used up, and more may wait.

@@ -41,7 +41,7 @@ fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
             assert!(matches!(thread.receivers[key], Receiver::Open { .. }), "{key:?}");
             assert!(socket::receiver(key, true).is_err(), "another program has {key:?}");
         }
-        thread.share_port(&keys[0], true);
+        thread.share_port(&keys[0], true).unwrap();
         assert!(socket::receiver(&keys[0], true).is_ok(), "the port was refused for another reason");
     };
     std::thread::spawn(test).join().unwrap();

@@ -204,7 +204,11 @@ pub fn not_wanted(service: &ServiceConfig, peer: &PeerConfig, family: Family) ->
         Recipients::All | Recipients::Only(_) => {
             format!("`peers` of service `{}` does not name it", service.name)
         }
-        Recipients::SameVrf(_) => format!("it is not in the same VRF as service `{}`", service.name),
+        Recipients::SameVrf(_) => match (&peer.vrf, &service.vrf) {
+            (_, None) => format!("it is in a VRF, and service `{}` is in no VRF", service.name),
+            (None, Some(_)) => format!("it is in no VRF, and service `{}` is in a VRF", service.name),
+            (Some(_), Some(_)) => format!("it is not in the same VRF as service `{}`", service.name),
+        },
     }
 }
 

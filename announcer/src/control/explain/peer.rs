@@ -59,20 +59,23 @@ pub fn services(config: &Config, router: &PeerName) -> Option<String> {
     };
     let is_by_vrf = |service: &&ServiceConfig| matches!(service.recipients, Recipients::SameVrf(_));
     let all_by_vrf = others.iter().all(is_by_vrf);
+    let all_in_no_vrf = others.iter().all(|service| service.vrf.is_none());
     if others.is_empty() {
         return None;
     }
     if theirs.is_empty() {
         let why = match (all_by_vrf, others.iter().any(is_by_vrf)) {
+            (true, _) if all_in_no_vrf => "each is in no VRF",
             (true, _) => "none is in the same VRF",
-            (false, true) => "each is in another VRF, or its `peers` names other routers",
+            (false, true) => "each is not in the same VRF, or its `peers` names other routers",
             (false, false) => "`peers` of each names other routers",
         };
         return Some(format!("It gets the routes of no service: {why}."));
     }
     let why = match (all_by_vrf, others.iter().any(is_by_vrf)) {
+        (true, _) if all_in_no_vrf => "which is in no VRF",
         (true, _) => "which is not in the same VRF",
-        (false, true) => "which is in another VRF, or whose `peers` does not name it",
+        (false, true) => "which is not in the same VRF, or whose `peers` does not name it",
         (false, false) => "whose `peers` does not name it",
     };
     Some(format!("It gets the routes of {}, and not of {}, {why}.", names(&theirs), names(&others)))
@@ -323,13 +326,21 @@ mod tests {
             ["r1", "r2"].map(|name| super::services(&config, &name.parse().unwrap()).unwrap()),
             [
                 "It gets the routes of www, and not of mail, which is not in the same VRF.",
-                "It gets the routes of mail, and not of www, which is not in the same VRF.",
+                "It gets the routes of mail, and not of www, which is in no VRF.",
             ]
         );
+        let only_www = two_vrfs.split("[[service]]\nname = \"mail\"").next().unwrap();
+        let config = crate::config::parse("x", only_www).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(
+            super::services(&config, &"r2".parse().unwrap()).unwrap(),
+            "It gets the routes of no service: each is in no VRF."
+        );
+        let config = crate::config::parse("x", two_vrfs).unwrap();
         let why = |service: usize, peer: usize| {
             super::super::not_wanted(&config.services[service], &config.peers[peer], Family::V4)
         };
-        assert_eq!(why(0, 1), "it is not in the same VRF as service `www`");
+        assert_eq!(why(0, 1), "it is in a VRF, and service `www` is in no VRF");
+        assert_eq!(why(1, 0), "it is in no VRF, and service `mail` is in a VRF");
         assert_eq!(
             super::super::recipients(&config.services[1]).unwrap(),
             "Its service is announced to r2 alone, because of `vrf`: the others are not in the VRF edge."

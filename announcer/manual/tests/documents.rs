@@ -219,7 +219,7 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::LastChoice(LastChoiceReason::Leaving),
         Standing::Drained(drain.into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
         Standing::NotAnnounced(NotAnnouncedReason::VipMissing(absence())),
         Standing::NotAnnounced(NotAnnouncedReason::LoDown(absence())),
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(Evidence {
@@ -252,7 +252,7 @@ fn every_standing_of_a_vip_is_explained() {
             ) => {}
             Standing::NotAnnounced(
                 NotAnnouncedReason::Stopping
-                | NotAnnouncedReason::NotLookedFor
+                | NotAnnouncedReason::NotLookedFor(_)
                 | NotAnnouncedReason::VipMissing(_)
                 | NotAnnouncedReason::LoDown(_)
                 | NotAnnouncedReason::NoVerdict(_)

@@ -76,7 +76,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     )];
     lines.push(match &vip.presence {
         Presence::Present => format!("The VIP is on {}.", service.device()),
-        Presence::Unknown => format!("{} was not read yet.", service.device()),
+        Presence::Unknown => format!("The addresses of {} were not read yet.", service.device()),
         Presence::Missing(why) => format!("The VIP is not on {}: {why}.", why.device),
         Presence::LoDown(why) => format!("{} is down, and could not be set up: {why}.", why.device),
     });

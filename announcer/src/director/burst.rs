@@ -84,7 +84,10 @@ mod tests {
     }
 
     fn up() -> Vec<StandingChange> {
-        vec![change(Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor), Standing::Announced)]
+        vec![change(
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
+            Standing::Announced,
+        )]
     }
 
     fn down() -> Vec<StandingChange> {

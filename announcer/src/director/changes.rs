@@ -66,7 +66,7 @@ impl Standing {
             Standing::Announced
             | Standing::LastChoice(LastChoiceReason::Backup | LastChoiceReason::Leaving)
             | Standing::Drained(_)
-            | Standing::NotAnnounced(NotAnnouncedReason::Stopping | NotAnnouncedReason::NotLookedFor) => {
+            | Standing::NotAnnounced(NotAnnouncedReason::Stopping | NotAnnouncedReason::NotLookedFor(_)) => {
                 Cause::Wanted
             }
             Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => {

@@ -48,8 +48,8 @@ pub enum LastChoiceReason {
 pub enum NotAnnouncedReason {
     /// The daemon is ending.
     Stopping,
-    /// It is not known yet whether the VIP is on the host.
-    NotLookedFor,
+    /// The addresses of its device were not read yet; with the name of the device.
+    NotLookedFor(String),
     /// The VIP is not on the host, and could not be put there.
     VipMissing(DeviceAbsence),
     /// lo is down and could not be set up.
@@ -74,7 +74,7 @@ impl Standing {
             Standing::Announced => "announced",
             Standing::LastChoice(_) => "last_choice",
             Standing::Drained(_) => "drained",
-            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "starting",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(_)) => "starting",
             Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => "starting",
             Standing::NotAnnounced(_) => "not_announced",
         }
@@ -102,7 +102,7 @@ impl Standing {
             | Standing::NotAnnounced(NotAnnouncedReason::Sibling(_)) => "sibling",
             Standing::Drained(_) => "drained",
             Standing::NotAnnounced(NotAnnouncedReason::Stopping) => "stopping",
-            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "lo_not_read",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(_)) => "lo_not_read",
             Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => "vip_missing",
             Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => "lo_down",
             Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "checks_undecided",
@@ -165,7 +165,9 @@ impl fmt::Display for NotAnnouncedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAnnouncedReason::Stopping => f.write_str("announcer is stopping"),
-            NotAnnouncedReason::NotLookedFor => f.write_str("the addresses of this host were not read yet"),
+            NotAnnouncedReason::NotLookedFor(device) => {
+                write!(f, "the addresses of {device} were not read yet")
+            }
             NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on {}: {why}", why.device),
             NotAnnouncedReason::LoDown(why) => {
                 write!(f, "{} is down, and could not be set up: {why}", why.device)

@@ -138,7 +138,7 @@ fn drains(names: &[&str]) -> Drains {
 fn a_vip_is_announced_once_all_its_checks_have_risen_and_it_is_on_the_host() {
     let mut scene = Scene::new(&[]);
     scene.probes(V4, 0, "++");
-    assert_eq!(scene.sentence(V4), "starting, the addresses of this host were not read yet");
+    assert_eq!(scene.sentence(V4), "starting, the addresses of lo were not read yet");
     scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
     assert_eq!(scene.sentence(V4), "starting, check `http-2`: no probe has answered yet");
     assert_eq!(scene.announced(), [""; 0]);

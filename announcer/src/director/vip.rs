@@ -75,6 +75,7 @@ impl VipState {
     /// A VIP without facts. Outcomes of probes with a number below `since` are from an earlier time in which the host had it.
     pub(super) fn new(service: usize, of: &config::ServiceConfig, since: u64, now: Instant) -> Self {
         let check = |check: &config::CheckConfig| fresh(check, Verdict::Unknown, now).ignoring(since);
+        let standing = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(of.device().to_owned()));
         VipState {
             service,
             presence: Presence::Unknown,
@@ -82,8 +83,8 @@ impl VipState {
             damping: Damping::default(),
             rechecks: 0,
             deadline: None,
-            own: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
-            standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+            own: standing.clone(),
+            standing,
             since: now,
             weight: None,
             stored: None,
@@ -258,7 +259,9 @@ impl VipState {
     ) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
         match &self.presence {
             Presence::Present => {}
-            Presence::Unknown => return Err(NotAnnouncedReason::NotLookedFor),
+            Presence::Unknown => {
+                return Err(NotAnnouncedReason::NotLookedFor(service.device().to_owned()));
+            }
             Presence::Missing(why) => return Err(NotAnnouncedReason::VipMissing(why.clone())),
             Presence::LoDown(why) => return Err(NotAnnouncedReason::LoDown(why.clone())),
         }
@@ -307,7 +310,7 @@ impl VipState {
         match &self.own {
             Standing::Announced | Standing::LastChoice(_) | Standing::Drained(_) => true,
             Standing::NotAnnounced(reason) => match reason {
-                NotAnnouncedReason::NotLookedFor
+                NotAnnouncedReason::NotLookedFor(_)
                 | NotAnnouncedReason::NoVerdict(_)
                 | NotAnnouncedReason::Waiting(DampingWait::Delay(_)) => false,
                 NotAnnouncedReason::Stopping

@@ -191,7 +191,7 @@ mod tests {
             before: before.clone(),
             standing: standing.clone(),
         };
-        let not_looked_for = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
+        let not_looked_for = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into()));
         let drained = Standing::Drained(Drain::default().into());
         assert_eq!(not_looked_for.word(), STARTING);
         let mut history = History::default();

@@ -139,12 +139,12 @@ fn scrape() -> Scrape {
     };
     let mut shortages = Shortages::default();
     shortages.note(&Outcome::Skipped(Shortage::Files), Instant::now());
-    let starting = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
+    let starting = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into()));
     tally.changed(&StandingChange {
         service: "www".parse().unwrap(),
         vip: "192.0.2.80".parse().unwrap(),
         standing: Standing::Announced,
-        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
     });
     let mut wire = crate::bgp::io::session::SessionReport::new().wire;
     wire.add(MILLISECOND);

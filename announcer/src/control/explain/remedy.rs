@@ -57,8 +57,8 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
             let device = service.device();
             vec![format!("It comes back when {device} is up; announcer tries every second to set it up.")]
         }
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => {
-            vec![format!("It is decided when {} was read.", service.device())]
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(device)) => {
+            vec![format!("It is decided when the addresses of {device} were read.")]
         }
         Standing::LastChoice(LastChoiceReason::Sibling(sibling))
         | Standing::NotAnnounced(NotAnnouncedReason::Sibling(sibling)) => {

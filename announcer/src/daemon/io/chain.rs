@@ -309,7 +309,7 @@ pub(in crate::daemon) fn vip_state(standing: &Standing) -> MemberVipState {
         Standing::Announced => MemberVipState::Announced,
         Standing::LastChoice(_) => MemberVipState::LastChoice,
         Standing::Drained(_) => MemberVipState::Drained,
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => MemberVipState::Starting,
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(_)) => MemberVipState::Starting,
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => {
             MemberVipState::Starting
         }

@@ -26,7 +26,7 @@ fn standing(picture: &str) -> Standing {
         "depreferred by flapping" => Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
         "drained" => Standing::Drained(Drain::default().into()),
         "stopping" => Standing::NotAnnounced(No::Stopping),
-        "lo not read" => Standing::NotAnnounced(No::NotLookedFor),
+        "lo not read" => Standing::NotAnnounced(No::NotLookedFor("lo".into())),
         "no verdict yet" => Standing::NotAnnounced(No::NoVerdict(seen(Streak::None))),
         "verdict lapsed" => {
             Standing::NotAnnounced(No::NoVerdict(seen(Streak::Lapsed(Duration::from_secs(9)))))

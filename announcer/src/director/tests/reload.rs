@@ -40,7 +40,7 @@ fn a_vip_new_to_the_host_starts_from_nothing() {
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
     assert!(!scene.director.rib().complete);
     scene.probes("192.0.2.26", 0, "+");
-    assert_eq!(scene.sentence("192.0.2.26"), "starting, the addresses of this host were not read yet");
+    assert_eq!(scene.sentence("192.0.2.26"), "starting, the addresses of lo were not read yet");
     scene.fact(Fact::Vip("192.0.2.26".parse().unwrap(), Presence::Present));
     assert_eq!(scene.announced(), [MAIL, "192.0.2.26", V4, V6]);
 }
@@ -49,11 +49,11 @@ fn a_vip_new_to_the_host_starts_from_nothing() {
 #[test]
 fn a_vip_in_another_vrf_starts_from_nothing() {
     let with = |vrf: &str| CONFIG.replacen("med = 7", &format!("med = 7\npeers = [\"r1\"]\n{vrf}"), 1);
-    for (before, after, moves) in [
-        ("", "vrf = \"edge\"", true),
-        ("vrf = \"edge\"", "vrf = \"red\"", true),
-        ("vrf = \"edge\"", "", true),
-        ("vrf = \"edge\"", "vrf = \"edge\"\nweight = 7", false),
+    for (before, after, device, moves) in [
+        ("", "vrf = \"edge\"", "edge", true),
+        ("vrf = \"edge\"", "vrf = \"red\"", "red", true),
+        ("vrf = \"edge\"", "", "lo", true),
+        ("vrf = \"edge\"", "vrf = \"edge\"\nweight = 7", "edge", false),
     ] {
         let mut scene = Scene::with(&with(before));
         for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1), (MAIL, 0)] {
@@ -70,7 +70,7 @@ fn a_vip_in_another_vrf_starts_from_nothing() {
             continue;
         }
         assert_eq!(scene.announced(), [MAIL], "{before} -> {after}");
-        assert_eq!(scene.sentence(V4), "starting, the addresses of this host were not read yet");
+        assert_eq!(scene.sentence(V4), format!("starting, the addresses of {device} were not read yet"));
         // A late pass is from the other VRF.
         scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
         for check in [0, 1] {

@@ -21,7 +21,7 @@ fn standing(service: &str) -> HookEvent {
         service: service.parse().unwrap(),
         vip: [192, 0, 2, 80].into(),
         standing: Standing::Drained(Drain::parse("new\0kernel").into()),
-        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
     })
 }
 

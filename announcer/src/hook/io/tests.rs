@@ -35,7 +35,7 @@ fn change(vip: u8, standing: Standing) -> StandingChange {
         service: "www".parse().unwrap(),
         vip: [192, 0, 2, vip].into(),
         standing,
-        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
     }
 }
 
@@ -159,7 +159,7 @@ async fn the_hook_gets_a_thousand_changes_one_at_a_time_and_the_newest_of_each_v
     );
     let mut task = HooksTask::start(hooks(&script(dir.path(), &text), LONG));
     let gone = || Standing::NotAnnounced(NotAnnouncedReason::Stopping);
-    let starting = || Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
+    let starting = || Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into()));
     task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
     while !log.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;

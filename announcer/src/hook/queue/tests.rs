@@ -6,7 +6,7 @@ use crate::drain::Drain;
 use crate::hook::event::EventSource;
 
 fn change(vip: u8, standing: Standing) -> HookEvent {
-    changed(vip, Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor), standing)
+    changed(vip, STARTING, standing)
 }
 
 fn changed(vip: u8, before: Standing, standing: Standing) -> HookEvent {
@@ -27,7 +27,7 @@ fn calls(queue: &mut HookQueue) -> Vec<(u8, &'static str, &'static str)> {
 }
 
 const GONE: Standing = Standing::NotAnnounced(NotAnnouncedReason::Stopping);
-const STARTING: Standing = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
+const STARTING: Standing = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(String::new()));
 
 fn drained() -> Standing {
     Standing::Drained(Drain::default().into())

@@ -85,7 +85,7 @@ fn every_standing_is_one_of_the_words() {
         Standing::LastChoice(LastChoiceReason::Backup),
         Standing::Drained(Drain::default().into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
-        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
     ];
     for standing in &all {
         match standing {

@@ -43,7 +43,7 @@ pub enum NftError {
 /// Runs the commands of `input` (`nft -f -`) in one transaction.
 ///
 /// # Errors
-/// When they were not carried out. Then nothing has changed.
+/// After `Missing` and `Refused` nothing has changed. After `Io` and `TimedOut` the commands may have been carried out.
 pub async fn apply(input: String) -> Result<(), NftError> {
     run(&["-f", "-"], input).await.map(drop)
 }

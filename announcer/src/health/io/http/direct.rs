@@ -164,7 +164,8 @@ impl DirectProbe {
             }
         }
         let (Exchange { answer, link }, warning) = match self.ask_newly(waiting).await {
-            // A server that is stopping accepts connections until it says so. The next one does not come to it any more.
+            // A server that is stopping accepts connections until it says so. The next connection usually comes to another process.
+            // There is no third try.
             Err(ExchangeError { unprocessed: true, .. }) => self.ask_newly(waiting).await,
             other => other,
         }

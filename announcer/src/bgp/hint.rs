@@ -249,7 +249,7 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::NotAVrf(_) => {
             "write in `vrf` one of the names that `ip link show type vrf` prints, or write `interface` in place of `vrf`".into()
         }
-        TcpFailure::NotInVrf { interface, vrf } => format!("`ip link set {interface} master {vrf}` puts it there"),
+        TcpFailure::NotInVrf { interface, vrf } => format!("`ip link set {interface} master {vrf}` puts it there; this removes the IPv6 addresses of {interface}, set them again"),
         TcpFailure::NoInterface(_) => "compare `interface` with the names that `ip link` prints".into(),
         TcpFailure::NoRouter(interface) => format!(
             "check the link, and that the router advertises itself there: FRR does with `neighbor INTERFACE interface`, BIRD with \

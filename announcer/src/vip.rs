@@ -24,7 +24,7 @@ pub enum Presence {
     /// It is not on its device, and could not be put there.
     Missing(DeviceAbsence),
     /// Its device is down, so no address on it answers; with the reason why it stays down.
-    LoDown(DeviceAbsence),
+    DeviceDown(DeviceAbsence),
 }
 
 /// Why a VIP does not answer on its device.

@@ -221,7 +221,7 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
         Standing::NotAnnounced(NotAnnouncedReason::VipMissing(absence())),
-        Standing::NotAnnounced(NotAnnouncedReason::LoDown(absence())),
+        Standing::NotAnnounced(NotAnnouncedReason::DeviceDown(absence())),
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(Evidence {
             check: None,
             streak: Streak::None,
@@ -254,7 +254,7 @@ fn every_standing_of_a_vip_is_explained() {
                 NotAnnouncedReason::Stopping
                 | NotAnnouncedReason::NotLookedFor(_)
                 | NotAnnouncedReason::VipMissing(_)
-                | NotAnnouncedReason::LoDown(_)
+                | NotAnnouncedReason::DeviceDown(_)
                 | NotAnnouncedReason::NoVerdict(_)
                 | NotAnnouncedReason::Unhealthy(_)
                 | NotAnnouncedReason::Sibling(_)

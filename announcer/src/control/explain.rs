@@ -78,7 +78,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         Presence::Present => format!("The VIP is on {}.", service.device()),
         Presence::Unknown => format!("The addresses of {} were not read yet.", service.device()),
         Presence::Missing(why) => format!("The VIP is not on {}: {why}.", why.device),
-        Presence::LoDown(why) => format!("{} is down, and could not be set up: {why}.", why.device),
+        Presence::DeviceDown(why) => format!("{} is down, and could not be set up: {why}.", why.device),
     });
     let needed = service.require.of(service.checks.len());
     if service.checks.len() > 1 {

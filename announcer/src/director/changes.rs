@@ -81,7 +81,7 @@ impl Standing {
             )
             | Standing::NotAnnounced(
                 NotAnnouncedReason::VipMissing(_)
-                | NotAnnouncedReason::LoDown(_)
+                | NotAnnouncedReason::DeviceDown(_)
                 | NotAnnouncedReason::NoVerdict(_)
                 | NotAnnouncedReason::Unhealthy(_)
                 | NotAnnouncedReason::Waiting(_)

@@ -52,8 +52,8 @@ pub enum NotAnnouncedReason {
     NotLookedFor(String),
     /// The VIP is not on the host, and could not be put there.
     VipMissing(DeviceAbsence),
-    /// lo is down and could not be set up.
-    LoDown(DeviceAbsence),
+    /// Its device is down and could not be set up.
+    DeviceDown(DeviceAbsence),
     /// A check has no verdict yet, or no longer has one; with its evidence.
     NoVerdict(Evidence),
     /// A check has failed; with its evidence.
@@ -102,9 +102,9 @@ impl Standing {
             | Standing::NotAnnounced(NotAnnouncedReason::Sibling(_)) => "sibling",
             Standing::Drained(_) => "drained",
             Standing::NotAnnounced(NotAnnouncedReason::Stopping) => "stopping",
-            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(_)) => "lo_not_read",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor(_)) => "addresses_not_read",
             Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => "vip_missing",
-            Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => "lo_down",
+            Standing::NotAnnounced(NotAnnouncedReason::DeviceDown(_)) => "device_down",
             Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "checks_undecided",
             Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Delay(_))) => "waiting",
             Standing::LastChoice(LastChoiceReason::Flapping(_))
@@ -169,7 +169,7 @@ impl fmt::Display for NotAnnouncedReason {
                 write!(f, "the addresses of {device} were not read yet")
             }
             NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on {}: {why}", why.device),
-            NotAnnouncedReason::LoDown(why) => {
+            NotAnnouncedReason::DeviceDown(why) => {
                 write!(f, "{} is down, and could not be set up: {why}", why.device)
             }
             NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),

@@ -285,7 +285,7 @@ fn end_of_rib_waits_for_every_first_verdict() {
     assert!(scene.director.rib().complete, "down is a verdict, and one check is enough for it");
     let mut drained = Scene::with_vips(&["_all"]);
     assert!(drained.director.rib().complete, "a drained VIP waits for nothing");
-    for presence in [Presence::Missing("gone".into()), Presence::LoDown("not permitted".into())] {
+    for presence in [Presence::Missing("gone".into()), Presence::DeviceDown("not permitted".into())] {
         let mut absent = Scene::new(&[]);
         for vip in [V4, V6, MAIL] {
             absent.fact(Fact::Vip(vip.parse().unwrap(), presence.clone()));

@@ -263,7 +263,7 @@ impl VipState {
                 return Err(NotAnnouncedReason::NotLookedFor(service.device().to_owned()));
             }
             Presence::Missing(why) => return Err(NotAnnouncedReason::VipMissing(why.clone())),
-            Presence::LoDown(why) => return Err(NotAnnouncedReason::LoDown(why.clone())),
+            Presence::DeviceDown(why) => return Err(NotAnnouncedReason::DeviceDown(why.clone())),
         }
         let health = self.health(service)?;
         Ok(health.or(service.backup.then_some(LastChoiceReason::Backup)))
@@ -315,7 +315,7 @@ impl VipState {
                 | NotAnnouncedReason::Waiting(DampingWait::Delay(_)) => false,
                 NotAnnouncedReason::Stopping
                 | NotAnnouncedReason::VipMissing(_)
-                | NotAnnouncedReason::LoDown(_) => true,
+                | NotAnnouncedReason::DeviceDown(_) => true,
                 NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::Sibling(_) => true,
                 NotAnnouncedReason::Waiting(DampingWait::Flapping(_)) => true,
             },

@@ -262,7 +262,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_vip_standing{service="www",vip="2001:db8::80",standing="starting"} 1
         # TYPE announcer_vip_reason gauge
         announcer_vip_reason{service="www",vip="192.0.2.80",reason="healthy"} 1
-        announcer_vip_reason{service="www",vip="2001:db8::80",reason="lo_not_read"} 1
+        announcer_vip_reason{service="www",vip="2001:db8::80",reason="addresses_not_read"} 1
         # TYPE announcer_vip_routers gauge
         announcer_vip_routers{service="www",vip="192.0.2.80"} 1
         announcer_vip_routers{service="www",vip="2001:db8::80"} 0

@@ -1,20 +1,19 @@
-//! Decides when a VIP is put on lo, when it is removed, and which presence is reported.
+//! Decides when a VIP is put on its device (lo, or the device of a VRF) and when it is removed. Each device has its own keeper.
 //!
-//! Pure. Its input is the addresses on lo, the wanted VIPs, and what the routers have acknowledged. Its output is the steps that
-//! are due now, and the time of the next steps. No other part decides about lo. The VIPs of a VRF have a keeper of their own, which does
-//! the same with the device of the VRF: below, `lo` stands for the device of the keeper.
+//! Pure. Its input is the addresses on the device, the wanted VIPs, and what the routers have acknowledged. Its output is the steps
+//! that are due now with the presence to report, and the time of the next steps. No other part decides about the device.
 //!
 //! ```text
 //!              wanted                                        no longer wanted
-//!   (nothing) ────────→ put on lo, looked after ──────────────────────────────────────→ leaving
+//!   (nothing) ────────→ put on the device, looked after ──────────────────────────────→ leaving
 //!                          ↑                                                              │
 //!                          └───────────────────── wanted again ──────────────────────────┤
 //!                                                                                         │
 //!   removed, if it is ours ←── `settle` has passed ←── the routers acknowledged the withdraw
 //! ```
 //!
-//! Each VIP leaves separately: `settle` after its own withdraw was acknowledged, also if other reloads happen in between. If lo has
-//! a VIP with our mark at the start that no service names, the previous daemon has withdrawn it, at the latest by its end, and it
+//! Each VIP leaves separately: `settle` after its own withdraw was acknowledged, also if other reloads happen in between. If the device
+//! has a VIP with our mark at the start that no service names, the previous daemon has withdrawn it, at the latest by its end, and it
 //! leaves `settle` after the start.
 
 mod vip;
@@ -33,9 +32,9 @@ use crate::model::Generation;
 
 /// The wait before a failed operation is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
-/// How often lo is read without an event.
+/// How often the device is read without an event.
 pub const LOOK: Duration = Duration::from_secs(10);
-/// How long after a new or changed address lo is read, so that several changes are read together.
+/// How long after a new or changed address the device is read, so that several changes are read together.
 pub const GATHER: Duration = Duration::from_millis(100);
 /// The longest wait for an acknowledgement. The session with a silent router ends long before.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -43,15 +42,15 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A step to execute. The keeper needs the result before the next call of [`Keeper::steps`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeeperStep {
-    /// Read all addresses on lo: then call [`Keeper::looked`] or [`Keeper::look_failed`].
+    /// Read all addresses on the device: then call [`Keeper::looked`] or [`Keeper::look_failed`].
     Look,
-    /// Set lo up: then call [`Keeper::raised`].
-    RaiseLo,
-    /// Put these VIPs on lo: then call [`Keeper::added`] for each.
+    /// Set the device up: then call [`Keeper::device_set_up`].
+    SetDeviceUp,
+    /// Put these VIPs on the device: then call [`Keeper::added`] for each.
     Add(Vec<IpAddr>),
     /// Restore the flags, lifetimes and marks of these VIPs.
     Mend(Vec<IpAddr>),
-    /// Remove these addresses from lo: then call [`Keeper::removed`] for each.
+    /// Remove these addresses from the device: then call [`Keeper::removed`] for each.
     Remove(Vec<IpNet>),
     /// Record that these addresses are ours, because the kernel does not store the mark.
     Record(Vec<IpAddr>),
@@ -63,19 +62,19 @@ pub enum KeeperStep {
     Await(Generation),
 }
 
-/// The only owner of the addresses on lo.
+/// The only owner of the addresses on the device.
 #[derive(Debug)]
 pub struct Keeper {
     device: String,
     wanted: WantedVips,
     vips: BTreeMap<IpAddr, WantedVip>,
     leaving: BTreeMap<IpAddr, LeavingVip>,
-    /// The last read state of lo; `None` while it cannot be read.
-    lo: Option<Loopback>,
+    /// The last read state of the device; `None` while it cannot be read.
+    observed: Option<Loopback>,
     look_at: Instant,
     looked_at: Instant,
-    /// If lo is down: when it is set up.
-    raise_at: Option<Instant>,
+    /// If the device is down: when it is set up.
+    set_up_at: Option<Instant>,
     /// Whether addresses with our mark that no service names still have to be searched.
     sweep: bool,
     /// The generations for which a wait was requested.
@@ -94,10 +93,10 @@ impl Keeper {
             vips: wanted.vips.iter().map(|vip| (*vip, WantedVip::default())).collect(),
             wanted,
             leaving: BTreeMap::new(),
-            lo: None,
+            observed: None,
             look_at: now,
             looked_at: now,
-            raise_at: None,
+            set_up_at: None,
             sweep: true,
             awaited: BTreeSet::new(),
             recorded: None,
@@ -106,7 +105,7 @@ impl Keeper {
         }
     }
 
-    /// The VIPs that are wanted or may still be on lo: none of them is ever a next hop.
+    /// The VIPs that are wanted or may still be on the device: none of them is ever a next hop.
     pub fn held(&self) -> BTreeSet<IpAddr> {
         self.wanted.vips.iter().chain(self.leaving.keys()).copied().collect()
     }
@@ -130,13 +129,13 @@ impl Keeper {
     /// problem.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings: Vec<Warning> = self.record_error.clone().map(Warning::Record).into_iter().collect();
-        if let Some(lo) = &self.lo {
+        if let Some(observed) = &self.observed {
             let tried = self.looked_at..self.looked_at + LOOK; // before the read: the next try is `LOOK` after it
             let is_mended = |at: Instant| at <= self.looked_at || !tried.contains(&at);
             let hidden = |vip: &IpAddr| self.vips.get(vip).and_then(|vip| vip.mend).is_some_and(is_mended);
             let vips = self.wanted.vips.iter().filter(|vip| !hidden(vip)).copied().collect();
-            warnings.extend(warning::of_arp(lo, &self.sysctls, &self.wanted.vips));
-            warnings.extend(warning::of_addresses(lo, &vips));
+            warnings.extend(warning::of_arp(observed, &self.sysctls, &self.wanted.vips));
+            warnings.extend(warning::of_addresses(observed, &vips));
         }
         warnings
     }
@@ -145,14 +144,14 @@ impl Keeper {
     pub fn deadline(&self) -> Instant {
         let trials = self.vips.values().filter_map(|vip| vip.removals.deadline());
         let first = trials.fold(self.look_at, Instant::min);
-        if self.lo.is_none() {
+        if self.observed.is_none() {
             return first;
         }
         let settle = self.wanted.settle;
-        let retries = self.vips.values().filter(|_| self.raise_at.is_none()).filter_map(|vip| vip.retry);
+        let retries = self.vips.values().filter(|_| self.set_up_at.is_none()).filter_map(|vip| vip.retry);
         let mends = self.vips.values().filter_map(|vip| vip.mend);
         let due = self.leaving.values().map(|leaving| leaving.due(settle));
-        self.raise_at.into_iter().chain(retries).chain(mends).chain(due).fold(first, Instant::min)
+        self.set_up_at.into_iter().chain(retries).chain(mends).chain(due).fold(first, Instant::min)
     }
 
     /// The wanted VIPs or `settle` have changed.
@@ -182,7 +181,7 @@ impl Keeper {
         }
     }
 
-    /// An address is gone from lo.
+    /// An address is gone from the device.
     pub fn gone(&mut self, vip: IpAddr, now: Instant) {
         if let Some(leaving) = self.leaving.get_mut(&vip) {
             leaving.is_ours = false; // if it comes back, another program has added it
@@ -193,31 +192,31 @@ impl Keeper {
         }
     }
 
-    /// An address was added to lo, or its flags or lifetime have changed.
+    /// An address was added to the device, or its flags or lifetime have changed.
     pub fn changed(&mut self, now: Instant) {
         self.look_at = self.look_at.min(now + GATHER);
     }
 
-    /// An address was added to lo by any program. What could not be put there is tried again at once: IPv6 may have been switched on
-    /// again, and the kernel adds ::1 then.
+    /// An address was added to the device by any program. What could not be put there is tried again at once: IPv6 may have been
+    /// switched on again, and the kernel adds ::1 then.
     pub fn arrived(&mut self, now: Instant) {
-        for vip in self.vips.values_mut().filter(|vip| !vip.on_lo) {
+        for vip in self.vips.values_mut().filter(|vip| !vip.is_present) {
             vip.retry = vip.retry.map(|at| at.min(now));
         }
         self.changed(now);
     }
 
-    /// The known state of lo may be out of date.
+    /// The known state of the device may be out of date.
     pub fn look_again(&mut self, now: Instant) {
         self.look_at = now;
     }
 
-    /// lo was set up or down.
+    /// The device was set up or down.
     pub fn link(&mut self, link: Link, now: Instant) {
         match link {
             Link::Down => {
                 self.vips.values_mut().for_each(|vip| vip.leave(now));
-                self.raise_at.get_or_insert(now);
+                self.set_up_at.get_or_insert(now);
             }
             Link::Up => self.look_at = now,
         }
@@ -239,30 +238,30 @@ impl Keeper {
         }
     }
 
-    /// lo was read.
-    pub fn looked(&mut self, lo: Loopback, now: Instant) {
+    /// The device was read.
+    pub fn looked(&mut self, observed: Loopback, now: Instant) {
         (self.look_at, self.looked_at) = (now + LOOK, now);
-        match lo.link {
-            Link::Down if self.raise_at.is_none() => self.link(Link::Down, now),
+        match observed.link {
+            Link::Down if self.set_up_at.is_none() => self.link(Link::Down, now),
             Link::Down => {}
-            Link::Up => self.raise_at = None,
+            Link::Up => self.set_up_at = None,
         }
         let mut by_address: BTreeMap<IpAddr, Vec<&LoAddress>> = BTreeMap::new();
-        for on_lo in &lo.addresses {
-            by_address.entry(on_lo.net.addr()).or_default().push(on_lo);
+        for found in &observed.addresses {
+            by_address.entry(found.net.addr()).or_default().push(found);
         }
         for (address, vip) in &mut self.vips {
             match by_address.get(address) {
-                Some(found) if lo.link == Link::Up => vip.see(found, lo.marks, now),
+                Some(found) if observed.link == Link::Up => vip.see(found, observed.marks, now),
                 Some(_) => {}
                 None => vip.leave(now),
             }
         }
         // If the kernel stores no marks, the state file has to be read first.
-        if self.sweep && (lo.marks == MarkSupport::Kept || self.recorded.is_some()) {
+        if self.sweep && (observed.marks == MarkSupport::Kept || self.recorded.is_some()) {
             self.sweep = false;
             let unwanted =
-                lo.ours().map(|net| net.addr()).filter(|address| !self.wanted.vips.contains(address));
+                observed.ours().map(|net| net.addr()).filter(|address| !self.wanted.vips.contains(address));
             for address in unwanted {
                 self.leaving.entry(address).or_insert(LeavingVip {
                     generation: self.wanted.generation,
@@ -273,12 +272,12 @@ impl Keeper {
                 });
             }
         }
-        self.lo = Some(lo);
+        self.observed = Some(observed);
     }
 
-    /// lo could not be read; with the reason.
+    /// The device could not be read; with the reason.
     pub fn look_failed(&mut self, why: &str, now: Instant) {
-        (self.lo, self.look_at) = (None, now + RETRY);
+        (self.observed, self.look_at) = (None, now + RETRY);
         let absence = self.absence(why);
         for vip in self.vips.values_mut() {
             vip.removals.put(Err(Presence::Missing(absence.clone())), now);
@@ -290,20 +289,20 @@ impl Keeper {
         self.leaving.clear();
     }
 
-    /// lo was set up, or could not be set up; with the reason.
-    pub fn raised(&mut self, done: Result<(), String>, now: Instant) {
+    /// The device was set up, or could not be set up; with the reason.
+    pub fn device_set_up(&mut self, done: Result<(), String>, now: Instant) {
         match done {
             Ok(()) => self.look_at = now,
             Err(why) => {
                 let absence = self.absence(&why);
                 for vip in self.vips.values_mut() {
-                    vip.removals.put(Err(Presence::LoDown(absence.clone())), now);
+                    vip.removals.put(Err(Presence::DeviceDown(absence.clone())), now);
                 }
             }
         }
     }
 
-    /// A VIP was put on lo, or could not be put there; with the reason.
+    /// A VIP was put on the device, or could not be put there; with the reason.
     pub fn added(&mut self, vip: IpAddr, done: Result<AddResult, String>, now: Instant) {
         let Some(vip) = self.vips.get_mut(&vip) else { return };
         match done {
@@ -320,7 +319,7 @@ impl Keeper {
         self.changed(now);
     }
 
-    /// An address of ours was removed from lo, or could not be.
+    /// An address of ours was removed from the device, or could not be.
     pub fn removed(&mut self, address: IpAddr, is_removed: bool, now: Instant) {
         if is_removed {
             self.leaving.remove(&address);
@@ -335,18 +334,18 @@ impl Keeper {
         let is_due = |leaving: &LeavingVip| leaving.due(settle) <= now;
         let is_stale =
             self.leaving.values().any(|leaving| is_due(leaving) && self.looked_at < leaving.due(settle));
-        if self.look_at <= now || (is_stale && self.lo.is_some()) {
+        if self.look_at <= now || (is_stale && self.observed.is_some()) {
             self.look_at = now + RETRY; // in case that no result is reported
             self.looked_at = now;
             return vec![KeeperStep::Look];
         }
         let mut steps = Vec::new();
-        if self.lo.is_some() {
-            if self.raise_at.is_some_and(|at| at <= now) {
-                self.raise_at = Some(now + RETRY);
-                return vec![KeeperStep::RaiseLo];
+        if self.observed.is_some() {
+            if self.set_up_at.is_some_and(|at| at <= now) {
+                self.set_up_at = Some(now + RETRY);
+                return vec![KeeperStep::SetDeviceUp];
             }
-            if self.raise_at.is_none() {
+            if self.set_up_at.is_none() {
                 steps.extend(self.additions(now));
             }
             steps.extend(self.departures(now));
@@ -366,11 +365,11 @@ impl Keeper {
         steps
     }
 
-    /// The VIPs to put on lo or to correct there.
+    /// The VIPs to put on the device or to correct there.
     fn additions(&mut self, now: Instant) -> Vec<KeeperStep> {
         let (mut add, mut mend) = (Vec::new(), Vec::new());
         for (address, vip) in &mut self.vips {
-            if !vip.on_lo && vip.retry.is_none_or(|at| at <= now) {
+            if !vip.is_present && vip.retry.is_none_or(|at| at <= now) {
                 vip.retry = Some(now + RETRY);
                 add.push(*address);
             } else if vip.mend.is_some_and(|at| at <= now) {
@@ -382,7 +381,8 @@ impl Keeper {
             self.changed(now);
         }
         let mut record = Vec::new();
-        let keeps_no_marks = self.lo.as_ref().is_some_and(|lo| lo.marks == MarkSupport::NotKept);
+        let keeps_no_marks =
+            self.observed.as_ref().is_some_and(|observed| observed.marks == MarkSupport::NotKept);
         if let Some(recorded) = self.recorded.as_mut().filter(|_| keeps_no_marks) {
             record.extend(self.vips.iter().filter(|(_, vip)| vip.is_ours).map(|(address, _)| *address));
             record.retain(|address| recorded.insert(*address));
@@ -394,7 +394,7 @@ impl Keeper {
         steps
     }
 
-    /// The VIPs to remove from lo. lo was read after they became due.
+    /// The VIPs to remove from the device. It was read after they became due.
     fn departures(&mut self, now: Instant) -> Vec<KeeperStep> {
         let settle = self.wanted.settle;
         let due: Vec<IpAddr> = (self.leaving.iter())
@@ -404,11 +404,11 @@ impl Keeper {
         let (mut remove, mut forget) = (Vec::new(), Vec::new());
         for address in due {
             let Some(leaving) = self.leaving.get_mut(&address) else { continue };
-            let on_lo =
-                self.lo.iter().flat_map(|lo| &lo.addresses).filter(|on_lo| on_lo.net.addr() == address);
-            let is_alone = on_lo.clone().count() == 1;
-            let is_ours = |on_lo: &&LoAddress| on_lo.owner == Owner::Ours || (leaving.is_ours && is_alone);
-            let nets: Vec<IpNet> = on_lo.filter(is_ours).map(|on_lo| on_lo.net).collect();
+            let addresses = self.observed.iter().flat_map(|observed| &observed.addresses);
+            let found = addresses.filter(|found| found.net.addr() == address);
+            let is_alone = found.clone().count() == 1;
+            let is_ours = |found: &&LoAddress| found.owner == Owner::Ours || (leaving.is_ours && is_alone);
+            let nets: Vec<IpNet> = found.filter(is_ours).map(|found| found.net).collect();
             if nets.is_empty() {
                 self.leaving.remove(&address); // it is gone, or belongs to another program
             } else {

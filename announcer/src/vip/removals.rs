@@ -1,8 +1,8 @@
-//! Decides the presence of a VIP that another program removes from lo repeatedly.
+//! Decides the presence of a VIP that another program removes from its device repeatedly.
 //!
 //! Pure. A removed VIP is put back at once, and this is not reported. Removals within [`BURST`] after the first count as one:
 //! `ip address flush dev lo` and `nmcli connection up` remove an address more than once. A VIP that cannot be put back, or that is
-//! removed again within [`TRIAL`], counts as missing until it has stayed on lo for [`TRIAL`].
+//! removed again within [`TRIAL`], counts as missing until it has stayed on its device for [`TRIAL`].
 //!
 //! ```text
 //!          put              removed after the burst and within the trial      put
@@ -16,34 +16,34 @@ use std::time::{Duration, Instant};
 
 use super::{DeviceAbsence, Presence};
 
-/// How long a VIP has to stay on lo after repeated removals.
+/// How long a VIP has to stay on its device after repeated removals.
 pub const TRIAL: Duration = Duration::from_secs(10);
 /// Removals within this time count as one.
 pub const BURST: Duration = Duration::from_secs(1);
 
-/// The removals of one VIP from lo.
+/// The removals of one VIP from its device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Removals(RemovalState);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum RemovalState {
-    /// lo was not read yet.
+    /// Its device was not read yet.
     #[default]
     Unknown,
-    /// It is on lo, without recent removals.
+    /// It is on its device, without recent removals.
     Settled,
     /// We have put it back, and it counts as present. `first`: when the burst of removals began.
     Returned { first: Instant, until: Instant },
-    /// It was removed again too soon, and is not on lo.
+    /// It was removed again too soon, and is not on its device.
     Removed,
-    /// It is on lo, but counts as missing until `until`.
+    /// It is on its device, but counts as missing until `until`.
     OnTrial { until: Instant },
     /// It could not be put there, with the reason; `again`: it had been removed too soon before.
     Failed { why: Presence, again: bool },
 }
 
 impl Removals {
-    /// A read of lo has found it.
+    /// A read of its device has found it.
     pub fn seen(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
@@ -57,7 +57,7 @@ impl Removals {
         };
     }
 
-    /// It is gone from lo.
+    /// It is gone from its device.
     pub fn removed(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
@@ -72,7 +72,7 @@ impl Removals {
         };
     }
 
-    /// It was put on lo, or could not be put there; with the reason.
+    /// It was put on its device, or could not be put there; with the reason.
     pub fn put(&mut self, done: Result<(), Presence>, now: Instant) {
         let again = match self.0 {
             RemovalState::Removed

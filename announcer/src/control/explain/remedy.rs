@@ -53,7 +53,7 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
                 "It comes back when the VIP is on {device}; announcer tries every second to put it there."
             )]
         }
-        Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => {
+        Standing::NotAnnounced(NotAnnouncedReason::DeviceDown(_)) => {
             let device = service.device();
             vec![format!("It comes back when {device} is up; announcer tries every second to set it up.")]
         }

@@ -33,7 +33,7 @@ fn standing(picture: &str) -> Standing {
         }
         "failed" => Standing::NotAnnounced(No::Unhealthy(failed())),
         "no VIP" => Standing::NotAnnounced(No::VipMissing("no right".into())),
-        "lo down" => Standing::NotAnnounced(No::LoDown("no right".into())),
+        "lo down" => Standing::NotAnnounced(No::DeviceDown("no right".into())),
         "waits" => Standing::NotAnnounced(No::Waiting(DampingWait::Flapping(flapping))),
         "sibling failed" => Standing::NotAnnounced(No::Sibling(sibling)),
         other => panic!("{other}"),

@@ -68,7 +68,8 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
                 match step {
                     KeeperStep::Report(vip, presence) => task.report(vip, presence).await,
                     KeeperStep::Await(generation) => task.wait_for(generation),
-                    KeeperStep::Look | KeeperStep::RaiseLo | KeeperStep::Add(_) | KeeperStep::Mend(_) => {}
+                    KeeperStep::Look | KeeperStep::SetDeviceUp | KeeperStep::Add(_) | KeeperStep::Mend(_) => {
+                    }
                     KeeperStep::Remove(_) | KeeperStep::Record(_) | KeeperStep::Forget(_) => {}
                 }
             }
@@ -259,15 +260,15 @@ impl KeeperTask {
     async fn carry_out(&mut self, vips: &Vips, step: KeeperStep) -> Result<(), Error> {
         match step {
             KeeperStep::Look => {
-                let lo = vips.observe(&self.keeper.recorded()).await?;
-                self.keeper.looked(lo, now());
+                let observed = vips.observe(&self.keeper.recorded()).await?;
+                self.keeper.looked(observed, now());
             }
-            KeeperStep::RaiseLo => {
+            KeeperStep::SetDeviceUp => {
                 let done = vips.raise_lo().await.map_err(|error| error.to_string());
                 if done.is_ok() {
                     info!(device = self.setup.device, "device of the VIPs was set up");
                 }
-                self.keeper.raised(done, now());
+                self.keeper.device_set_up(done, now());
             }
             KeeperStep::Add(wanted) => {
                 for (vip, done) in vips.add(&wanted).await {
@@ -341,7 +342,7 @@ impl KeeperTask {
             Presence::Missing(DeviceAbsence { device, why }) => {
                 warn!(%vip, device, reason = why, "VIP is not on its device")
             }
-            Presence::LoDown(DeviceAbsence { device, why }) => {
+            Presence::DeviceDown(DeviceAbsence { device, why }) => {
                 warn!(%vip, device, reason = why, "device of the VIPs is down")
             }
             Presence::Present | Presence::Unknown => {}

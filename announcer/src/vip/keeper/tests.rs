@@ -77,12 +77,12 @@ impl LoScene {
         let result = self.refuses.map_or(Ok(()), |why| Err(why.to_owned()));
         match step {
             KeeperStep::Look => self.keeper.looked(self.lo.clone(), self.now),
-            KeeperStep::RaiseLo => {
+            KeeperStep::SetDeviceUp => {
                 if result.is_ok() {
-                    self.note("raise lo".into());
+                    self.note("set up".into());
                     self.lo.link = Link::Up;
                 }
-                self.keeper.raised(result, self.now);
+                self.keeper.device_set_up(result, self.now);
             }
             KeeperStep::Add(vips) => {
                 if result.is_ok() {
@@ -120,7 +120,7 @@ impl LoScene {
                 let text = match presence {
                     Presence::Present => "present".to_owned(),
                     Presence::Missing(why) => format!("missing: {why}"),
-                    Presence::LoDown(why) => format!("lo down: {why}"),
+                    Presence::DeviceDown(why) => format!("down: {why}"),
                     Presence::Unknown => panic!("nothing is known of {vip}, and that was reported"),
                 };
                 self.note(format!("{} {text}", name(vip)));
@@ -327,7 +327,7 @@ enum Move {
     Acknowledge,
     Take(u8),
     Settle(u64),
-    LoDown,
+    DeviceDown,
     Pass(u64),
 }
 
@@ -337,7 +337,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => Just(Move::Acknowledge),
         1 => (0u8..8).prop_map(Move::Take),
         1 => (0u64..10).prop_map(Move::Settle),
-        1 => Just(Move::LoDown),
+        1 => Just(Move::DeviceDown),
         5 => (1u64..8_000).prop_map(Move::Pass),
     ];
     prop::collection::vec(one, 1..40)
@@ -382,7 +382,7 @@ proptest! {
                 }
                 Move::Take(bits) => scene.take(&of_bits(bits)),
                 Move::Settle(seconds) => scene.settle = Duration::from_secs(seconds),
-                Move::LoDown => {
+                Move::DeviceDown => {
                     scene.lo.link = Link::Down;
                     scene.keeper.link(Link::Down, scene.now);
                     scene.work();

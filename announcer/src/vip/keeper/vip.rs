@@ -15,8 +15,8 @@ use crate::vip::removals::Removals;
 #[derive(Debug, Default)]
 pub(super) struct WantedVip {
     pub(super) removals: Removals,
-    pub(super) on_lo: bool,
-    /// Whether it was removed from lo and has not been put back yet.
+    pub(super) is_present: bool,
+    /// Whether it was removed from the device and has not been put back yet.
     pub(super) is_gone: bool,
     /// Whether we put it there, or it had our mark.
     pub(super) is_ours: bool,
@@ -40,7 +40,7 @@ pub(super) struct LeavingVip {
 }
 
 impl LeavingVip {
-    /// The earliest time at which it may leave lo.
+    /// The earliest time at which it may leave the device.
     pub(super) fn due(&self, settle: Duration) -> Instant {
         let due = self.acknowledged.unwrap_or(self.since + LONGEST_WAIT) + settle;
         self.retry.map_or(due, |retry| retry.max(due))
@@ -48,40 +48,41 @@ impl LeavingVip {
 }
 
 impl WantedVip {
-    /// It is not on lo, or lo is down.
+    /// It is not on the device, or the device is down.
     pub(super) fn leave(&mut self, now: Instant) {
         if !self.is_gone {
             self.removals.removed(now);
         }
-        (self.is_gone, self.on_lo, self.is_ours, self.mend) = (true, false, false, None);
+        (self.is_gone, self.is_present, self.is_ours, self.mend) = (true, false, false, None);
     }
 
-    /// It is on lo again.
+    /// It is on the device again.
     pub(super) fn return_to(&mut self, now: Instant) {
         self.removals.put(Ok(()), now);
-        (self.is_gone, self.on_lo, self.retry) = (false, true, None);
+        (self.is_gone, self.is_present, self.retry) = (false, true, None);
     }
 
-    /// A read of lo has found it.
+    /// A read of the device has found it.
     pub(super) fn see(&mut self, found: &[&LoAddress], marks: MarkSupport, now: Instant) {
         if self.is_gone {
             self.return_to(now);
         } else {
             self.removals.seen(now);
-            (self.is_gone, self.on_lo, self.retry) = (false, true, None);
+            (self.is_gone, self.is_present, self.retry) = (false, true, None);
         }
-        let Some(on_lo) = found.iter().find(|on_lo| on_lo.net.prefix_len() == on_lo.net.max_prefix_len())
+        let Some(address) =
+            found.iter().find(|address| address.net.prefix_len() == address.net.max_prefix_len())
         else {
             return;
         };
-        self.is_ours |= on_lo.owner == Owner::Ours;
+        self.is_ours |= address.owner == Owner::Ours;
         let may_be_mended = |difference: &Difference| match difference {
-            Difference::Source | Difference::Flags => on_lo.net.addr().is_ipv6(),
+            Difference::Source | Difference::Flags => address.net.addr().is_ipv6(),
             Difference::Ends => true,
             Difference::Label => false, // the kernel does not change a label, and it harms nobody
             Difference::Mark => marks == MarkSupport::Kept,
         };
-        let differs = self.is_ours && on_lo.differences.iter().any(may_be_mended);
+        let differs = self.is_ours && address.differences.iter().any(may_be_mended);
         self.mend = differs.then(|| self.mend.unwrap_or(now));
     }
 }

@@ -224,7 +224,7 @@ async fn a_director_that_is_blocked_starves_the_watchdog_and_an_idle_one_feeds_i
     assert_eq!(manager.fed(60).await, 60, "nothing happens, and all loops turn");
     // Three changes, and a reader that takes none: the director waits at the second.
     for presence in
-        [Presence::Missing("as a test".into()), Presence::Present, Presence::LoDown("as a test".into())]
+        [Presence::Missing("as a test".into()), Presence::Present, Presence::DeviceDown("as a test".into())]
     {
         vips.send(("192.0.2.80".parse().unwrap(), presence)).await.unwrap();
         sleep(SECOND / 10).await;

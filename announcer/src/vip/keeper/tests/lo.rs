@@ -50,7 +50,7 @@ fn lo_that_somebody_sets_down_is_set_up_again_and_nothing_is_reported() {
     scene.lo.link = Link::Down;
     scene.keeper.link(Link::Down, scene.now);
     scene.pass(30.0);
-    assert_eq!(scene.done, ["0.0 add A", "0.0 A present", "2.0 raise lo"]);
+    assert_eq!(scene.done, ["0.0 add A", "0.0 A present", "2.0 set up"]);
 }
 
 /// Case H10, at the start, and if only a read shows it.
@@ -59,10 +59,10 @@ fn lo_that_is_down_is_set_up_however_that_is_seen() {
     let mut scene = LoScene::new("A", 6);
     scene.lo.link = Link::Down;
     scene.pass(1.0);
-    assert_eq!(scene.done, ["0.0 raise lo", "0.0 add A", "0.0 A present"]);
+    assert_eq!(scene.done, ["0.0 set up", "0.0 add A", "0.0 A present"]);
     scene.lo.link = Link::Down; // the event was lost
     scene.pass(30.0);
-    assert_eq!(scene.all("raise"), "0.0 raise lo, 10.1 raise lo");
+    assert_eq!(scene.all("set up"), "0.0 set up, 10.1 set up");
 }
 
 /// Case H10.
@@ -74,11 +74,11 @@ fn lo_that_cannot_be_set_up_is_the_reason_until_it_is_up() {
     scene.lo.link = Link::Down;
     scene.keeper.link(Link::Down, scene.now);
     scene.pass(4.5);
-    assert_eq!(scene.done.last().unwrap(), "2.0 A lo down: not permitted");
+    assert_eq!(scene.done.last().unwrap(), "2.0 A down: not permitted");
     scene.refuses = None;
     scene.pass(30.0);
     let after: Vec<&String> = scene.done.iter().skip(3).collect();
-    assert_eq!(after, ["5.0 raise lo", "5.0 A present"]);
+    assert_eq!(after, ["5.0 set up", "5.0 A present"]);
 }
 
 /// Case H10: another event about lo is no reason to try sooner.
@@ -93,7 +93,7 @@ fn lo_that_cannot_be_set_up_is_tried_again_after_a_second_whatever_is_heard() {
     scene.refuses = None;
     scene.keeper.link(Link::Down, scene.now);
     scene.pass(30.0);
-    assert_eq!(scene.all("raise"), "3.0 raise lo");
+    assert_eq!(scene.all("set up"), "3.0 set up");
 }
 
 /// Case H4.

@@ -1,7 +1,6 @@
 //! The VIPs on this host: on its loopback, or in a VRF on the device of the VRF.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,31 +21,37 @@ pub enum Presence {
     /// It is on its device.
     Present,
     /// It is not on its device, and could not be put there.
-    Missing(DeviceAbsence),
+    Missing(DeviceProblem),
     /// Its device is down, so no address on it answers; with the reason why it stays down.
-    DeviceDown(DeviceAbsence),
+    DeviceDown(DeviceProblem),
 }
 
-/// Why a VIP does not answer on its device.
+/// Why a VIP does not answer on its device: it is not there, or the device is down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceAbsence {
+pub struct DeviceProblem {
     /// The name of the device: `lo`, or that of a VRF.
     pub device: String,
     /// The reason, without a full stop.
-    pub why: String,
+    pub reason: String,
 }
 
-impl fmt::Display for DeviceAbsence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
+impl DeviceProblem {
+    /// The sentence for a VIP that is not on the device, without a full stop.
+    pub fn missing_sentence(&self) -> String {
+        format!("the VIP is not on {}: {}", self.device, self.reason)
+    }
+
+    /// The sentence for a device that is down, without a full stop.
+    pub fn down_sentence(&self) -> String {
+        format!("{} is down, and could not be set up: {}", self.device, self.reason)
     }
 }
 
 #[cfg(test)]
-impl From<&str> for DeviceAbsence {
+impl From<&str> for DeviceProblem {
     /// On lo.
-    fn from(why: &str) -> Self {
-        DeviceAbsence { device: crate::config::LOOPBACK.into(), why: why.into() }
+    fn from(reason: &str) -> Self {
+        DeviceProblem { device: crate::config::LOOPBACK.into(), reason: reason.into() }
     }
 }
 

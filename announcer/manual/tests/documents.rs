@@ -26,7 +26,7 @@ use announcer::model::text::PrintableText;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
-use announcer::vip::DeviceAbsence;
+use announcer::vip::DeviceProblem;
 use dsr_setup::doctor::code::{Code, Watcher};
 
 /// The root folder of the repository.
@@ -202,8 +202,8 @@ fn every_standing_of_a_vip_is_explained() {
     let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
     let sibling = "192.0.2.81".parse().unwrap();
     let flapping = Flapping { returns: 3, penalty: Duration::from_secs(10) };
-    let absence =
-        || DeviceAbsence { device: "lo".into(), why: "needs CAP_NET_ADMIN: run it with sudo".into() };
+    let problem =
+        || DeviceProblem { device: "lo".into(), reason: "needs CAP_NET_ADMIN: run it with sudo".into() };
     let all = [
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
@@ -220,8 +220,8 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Drained(drain.into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor("lo".into())),
-        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(absence())),
-        Standing::NotAnnounced(NotAnnouncedReason::DeviceDown(absence())),
+        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(problem())),
+        Standing::NotAnnounced(NotAnnouncedReason::DeviceDown(problem())),
         Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(Evidence {
             check: None,
             streak: Streak::None,

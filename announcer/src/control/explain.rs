@@ -77,8 +77,8 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     lines.push(match &vip.presence {
         Presence::Present => format!("The VIP is on {}.", service.device()),
         Presence::Unknown => format!("The addresses of {} were not read yet.", service.device()),
-        Presence::Missing(why) => format!("The VIP is not on {}: {why}.", why.device),
-        Presence::DeviceDown(why) => format!("{} is down, and could not be set up: {why}.", why.device),
+        Presence::Missing(problem) => format!("{}.", capitalized(&problem.missing_sentence())),
+        Presence::DeviceDown(problem) => format!("{}.", problem.down_sentence()),
     });
     let needed = service.require.of(service.checks.len());
     if service.checks.len() > 1 {
@@ -103,6 +103,12 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip, now)));
     }
     lines
+}
+
+/// A sentence with a capital letter at its beginning.
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Which routers get its routes, and why; `None`: all.

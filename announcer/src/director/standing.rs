@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::damping::{DampingWait, Flapping};
 use crate::drain::DrainedBy;
 use crate::health::check::Evidence;
-use crate::vip::DeviceAbsence;
+use crate::vip::DeviceProblem;
 
 /// The standing of a VIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub enum NotAnnouncedReason {
     /// The addresses of its device were not read yet; with the name of the device.
     NotLookedFor(String),
     /// The VIP is not on the host, and could not be put there.
-    VipMissing(DeviceAbsence),
+    VipMissing(DeviceProblem),
     /// Its device is down and could not be set up.
-    DeviceDown(DeviceAbsence),
+    DeviceDown(DeviceProblem),
     /// A check has no verdict yet, or no longer has one; with its evidence.
     NoVerdict(Evidence),
     /// A check has failed; with its evidence.
@@ -168,10 +168,8 @@ impl fmt::Display for NotAnnouncedReason {
             NotAnnouncedReason::NotLookedFor(device) => {
                 write!(f, "the addresses of {device} were not read yet")
             }
-            NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on {}: {why}", why.device),
-            NotAnnouncedReason::DeviceDown(why) => {
-                write!(f, "{} is down, and could not be set up: {why}", why.device)
-            }
+            NotAnnouncedReason::VipMissing(problem) => f.write_str(&problem.missing_sentence()),
+            NotAnnouncedReason::DeviceDown(problem) => f.write_str(&problem.down_sentence()),
             NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),
             NotAnnouncedReason::Waiting(DampingWait::Delay(delay)) => {
                 write!(

@@ -27,7 +27,7 @@ use dsr_setup::{AddResult, Link, LoAddress, Loopback, MarkSupport, Owner, Sysctl
 use ipnet::IpNet;
 
 use self::vip::{LeavingVip, WantedVip};
-use super::{DeviceAbsence, Presence, WantedVips};
+use super::{DeviceProblem, Presence, WantedVips};
 use crate::model::Generation;
 
 /// The wait before a failed operation is tried again.
@@ -110,9 +110,9 @@ impl Keeper {
         self.wanted.vips.iter().chain(self.leaving.keys()).copied().collect()
     }
 
-    /// Why a VIP does not answer on the device.
-    fn absence(&self, why: &str) -> DeviceAbsence {
-        DeviceAbsence { device: self.device.clone(), why: why.to_owned() }
+    /// Why a VIP does not answer on the device; with the reason.
+    fn problem(&self, reason: &str) -> DeviceProblem {
+        DeviceProblem { device: self.device.clone(), reason: reason.to_owned() }
     }
 
     /// Whether a VIP is wanted.
@@ -278,9 +278,9 @@ impl Keeper {
     /// The device could not be read; with the reason.
     pub fn look_failed(&mut self, why: &str, now: Instant) {
         (self.observed, self.look_at) = (None, now + RETRY);
-        let absence = self.absence(why);
+        let problem = self.problem(why);
         for vip in self.vips.values_mut() {
-            vip.removals.put(Err(Presence::Missing(absence.clone())), now);
+            vip.removals.put(Err(Presence::Missing(problem.clone())), now);
         }
     }
 
@@ -294,9 +294,9 @@ impl Keeper {
         match done {
             Ok(()) => self.look_at = now,
             Err(why) => {
-                let absence = self.absence(&why);
+                let problem = self.problem(&why);
                 for vip in self.vips.values_mut() {
-                    vip.removals.put(Err(Presence::DeviceDown(absence.clone())), now);
+                    vip.removals.put(Err(Presence::DeviceDown(problem.clone())), now);
                 }
             }
         }
@@ -304,15 +304,15 @@ impl Keeper {
 
     /// A VIP was put on the device, or could not be put there; with the reason.
     pub fn added(&mut self, vip: IpAddr, done: Result<AddResult, String>, now: Instant) {
+        let done = done.map_err(|why| self.problem(&why));
         let Some(vip) = self.vips.get_mut(&vip) else { return };
         match done {
             Ok(ensured) => {
                 vip.is_ours = ensured == AddResult::Added;
                 vip.return_to(now);
             }
-            Err(why) => {
-                vip.removals
-                    .put(Err(Presence::Missing(DeviceAbsence { device: self.device.clone(), why })), now);
+            Err(problem) => {
+                vip.removals.put(Err(Presence::Missing(problem)), now);
                 vip.retry = Some(now + RETRY);
             }
         }

@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DeviceAbsence, Presence};
+use super::{DeviceProblem, Presence};
 
 /// How long a VIP has to stay on its device after repeated removals.
 pub const TRIAL: Duration = Duration::from_secs(10);
@@ -119,11 +119,11 @@ impl Removals {
             RemovalState::Unknown => Presence::Unknown,
             RemovalState::Settled | RemovalState::Returned { .. } => Presence::Present,
             RemovalState::Removed | RemovalState::OnTrial { .. } => {
-                let why = format!(
+                let reason = format!(
                     "it was removed again soon after it was put back, and will count as present after it has stayed for {}",
                     humantime::format_duration(TRIAL)
                 );
-                Presence::Missing(DeviceAbsence { device: device.to_owned(), why })
+                Presence::Missing(DeviceProblem { device: device.to_owned(), reason })
             }
             RemovalState::Failed { why, .. } => why.clone(),
         }

@@ -18,7 +18,7 @@ use announcer::health::ProbeFact;
 use announcer::health::outcome::{Outcome, Reason, Shortage};
 use announcer::monotonic::HostStart;
 use announcer::rib::LocRib;
-use announcer::vip::{DeviceAbsence, Presence};
+use announcer::vip::{DeviceProblem, Presence};
 use ipnet::IpNet;
 
 use super::oracle::Oracle;
@@ -285,7 +285,7 @@ impl Health {
         }
         for (vip, there) in self.lo.take(now).unwrap_or_default() {
             self.oracle.presence(vip, there);
-            let taken = DeviceAbsence { device: "lo".to_owned(), why: "taken away".to_owned() };
+            let taken = DeviceProblem { device: "lo".to_owned(), reason: "taken away".to_owned() };
             let presence = if there { Presence::Present } else { Presence::Missing(taken) };
             let _ = self.director.handle(Fact::Vip(vip, presence), now);
         }

@@ -12,6 +12,7 @@ use crate::drain::Drains;
 use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason};
 use crate::model::Family;
+use crate::vip::DeviceProblem;
 
 const CONFIG: &str = with_services!(
     r#"
@@ -46,6 +47,10 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
 }
 
 fn story_of(text: &str, backend: &str, sessions: Vec<SessionExplanation>) -> String {
+    story_on(text, backend, Presence::Present, sessions)
+}
+
+fn story_on(text: &str, backend: &str, presence: Presence, sessions: Vec<SessionExplanation>) -> String {
     let config = Arc::new(config::parse("test.toml", text).unwrap_or_else(|errors| panic!("{errors}")));
     let start = Instant::now();
     let mut director = Director::new(config.clone(), Drains::default(), start);
@@ -67,7 +72,7 @@ fn story_of(text: &str, backend: &str, sessions: Vec<SessionExplanation>) -> Str
         probe(1, outcome, now);
     }
     probe(0, '+', now);
-    let _ = director.handle(Fact::Vip(vip, Presence::Present), now);
+    let _ = director.handle(Fact::Vip(vip, presence), now);
     let report = director.report();
     let (_, known) = report.vips().next().unwrap();
     let routers = sessions.into_iter().enumerate().map(|(index, session)| RouterExplanation {
@@ -204,5 +209,38 @@ fn slow_answers_and_the_effects_of_timeouts_are_explained() {
         "It is announced in the usual way again when check `backend` passes once within 300ms (`slow`).",
     ] {
         assert!(story.contains(want), "{want}\n{story}");
+    }
+}
+
+/// The first line has the words of `status`.
+#[test]
+fn the_device_of_a_vip_is_named_in_the_words_of_status() {
+    let problem = || DeviceProblem { device: "edge".into(), reason: "no right".into() };
+    let in_vrf = CONFIG.replacen("communities", "vrf = \"edge\"\npeers = [\"r1\"]\ncommunities", 1);
+    for (presence, status, sentence, remedy) in [
+        (
+            Presence::Unknown,
+            "starting, the addresses of edge were not read yet",
+            "The addresses of edge were not read yet.",
+            "It is decided when the addresses of edge were read.",
+        ),
+        (
+            Presence::Missing(problem()),
+            "not announced, the VIP is not on edge: no right",
+            "The VIP is not on edge: no right.",
+            "It comes back when the VIP is on edge;",
+        ),
+        (
+            Presence::DeviceDown(problem()),
+            "not announced, edge is down, and could not be set up: no right",
+            "edge is down, and could not be set up: no right.",
+            "It comes back when edge is up;",
+        ),
+    ] {
+        let story = story_on(&in_vrf, "+", presence, vec![]);
+        let lines: Vec<&str> = story.lines().collect();
+        assert!(lines[0].contains(status), "{status}: {story}");
+        assert_eq!(lines[1], sentence, "{story}");
+        assert!(lines.iter().any(|line| line.starts_with(remedy)), "{remedy}: {story}");
     }
 }

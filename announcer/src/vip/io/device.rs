@@ -24,7 +24,7 @@ use crate::config::LOOPBACK;
 use crate::files::io::Files;
 use crate::model::Generation;
 use crate::vip::keeper::{Keeper, KeeperStep, LOOK, RETRY};
-use crate::vip::{DeviceAbsence, Presence, WantedVips};
+use crate::vip::{DeviceProblem, Presence, WantedVips};
 
 /// How long the kernel may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -339,11 +339,11 @@ impl KeeperTask {
 
     async fn report(&mut self, vip: IpAddr, presence: Presence) {
         match &presence {
-            Presence::Missing(DeviceAbsence { device, why }) => {
-                warn!(%vip, device, reason = why, "VIP is not on its device")
+            Presence::Missing(DeviceProblem { device, reason }) => {
+                warn!(%vip, device, reason, "VIP is not on its device")
             }
-            Presence::DeviceDown(DeviceAbsence { device, why }) => {
-                warn!(%vip, device, reason = why, "device of the VIPs is down")
+            Presence::DeviceDown(DeviceProblem { device, reason }) => {
+                warn!(%vip, device, reason, "device of the VIPs is down")
             }
             Presence::Present | Presence::Unknown => {}
         }

@@ -119,8 +119,8 @@ impl LoScene {
             KeeperStep::Report(vip, presence) => {
                 let text = match presence {
                     Presence::Present => "present".to_owned(),
-                    Presence::Missing(why) => format!("missing: {why}"),
-                    Presence::DeviceDown(why) => format!("down: {why}"),
+                    Presence::Missing(problem) => format!("missing: {}", problem.reason),
+                    Presence::DeviceDown(problem) => format!("down: {}", problem.reason),
                     Presence::Unknown => panic!("nothing is known of {vip}, and that was reported"),
                 };
                 self.note(format!("{} {text}", name(vip)));

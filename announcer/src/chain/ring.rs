@@ -72,7 +72,7 @@ pub struct MemberObservation {
     pub lingers: bool,
     /// Whether a reload has added it to our list, and not every member has the same list yet: [`MemberLists`].
     pub added: bool,
-    /// Whether a reload has removed it from our list, and nobody forwards to it any more: we say to it that we have left.
+    /// Whether a reload has removed it from our list and no member forwards to it any more. Our heartbeats then tell it that we have left.
     pub removed: bool,
 }
 
@@ -104,8 +104,8 @@ pub struct Forwarding {
     /// Its address on the segment, of the family.
     pub via: IpAddr,
     /// How many hops a packet of ours may make: the members in the ring, this host too, and those that others may have in their rings:
-    /// members that are about to join, and for a short time those that have just left, also if the list has lost them. [`MAX_MEMBERS`] while lists differ. 2 to
-    /// [`MAX_MEMBERS`].
+    /// members that are about to join, and for a short time those that have just left, also if the list has lost them. [`MAX_MEMBERS`]
+    /// while lists differ. 2 to [`MAX_MEMBERS`].
     pub length: u8,
 }
 

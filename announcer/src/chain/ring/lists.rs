@@ -14,7 +14,7 @@
 //!
 //! All agree when each member of the new list that lives has said that its list is the same. A removed member need not agree.
 //!
-//! A removed member that hears from us that we have left passes over us. So nobody may forward to it any more then. But a member whose
+//! A removed member that hears from us that we have left skips us. So nobody may forward to it any more then. But a member whose
 //! daemon has died keeps its rules until its next daemon replaces them. The 12 intervals begin again while the daemon of a member of the
 //! list is dead, and when its next one is heard. If the daemon of the removed member itself is dead, we go on until we have said to its
 //! next one that we have left: its rules still forward to us, and it would keep us for the time of a silent member.
@@ -31,7 +31,7 @@ use crate::chain::member::MemberState;
 /// seen the agreement by then and have replaced their rules, which a daemon that begins does after at most 9 intervals; and a daemon that
 /// has died before that was found silent.
 const LEFT_AFTER: u32 = 12;
-/// For how many intervals a member is silent before its daemon is held for dead: if one heartbeat of three arrives, none that lives is
+/// For how many intervals a member is silent before its daemon counts as dead: if one heartbeat of three arrives, none that lives is
 /// silent so long.
 const DAEMON_DEAD: u32 = 2;
 /// For how many intervals we say so to a daemon that is heard.

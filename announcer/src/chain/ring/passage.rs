@@ -42,9 +42,9 @@ pub struct Missing {
     pub members: Vec<IpAddr>,
 }
 
-/// Whether a host that starts may announce. A member that is not in the ring because lists differ is not waited for, nor one that was removed
-/// and passes over us because we have said that we have left. `installed`: the ring in the kernel; `None`: no rules are installed. `deadline`: after that
-/// it announces in any case.
+/// Whether a starting host may announce. It does not wait for a member that is not in the ring because the lists differ. Nor does it wait
+/// for a removed member: that member skips us, because we told it that we have left. `installed`: the ring in the kernel; `None`: no rules
+/// are installed. `deadline`: after that it announces in any case.
 pub fn start_wait(
     own: &Own,
     installed: Option<&Ring>,
@@ -117,8 +117,8 @@ fn both_forward(own: &Own, observed: &MemberObservation, family: Family) -> bool
 
 /// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
 /// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
-/// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us. One that
-/// has left before it said that its rules are installed was in nobody's ring.
+/// before its daemon is back. And so is one that has just left: others may still forward to it, and its rules have to forward to us. A member
+/// that left before it announced its rules was never in a ring, so we do not wait for it.
 fn joined(own: &Own, in_our_ring: Families, observed: &MemberObservation) -> bool {
     let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
     let done = |family| {

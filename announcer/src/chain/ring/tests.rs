@@ -236,13 +236,13 @@ fn a_host_that_starts_waits_for_every_member_that_lives() {
         last.lingers = true;
         last.said.as_mut().unwrap().about_us.in_ring = Families::NONE;
     };
-    assert_eq!(waits("O+L", lacks_us), last, "it has just left, and passes us over");
+    assert_eq!(waits("O+L", lacks_us), last, "it has just left, and skips us");
     let never_joined = |last: &mut MemberObservation| {
         last.lingers = true;
         let said = last.said.as_mut().unwrap();
         (said.facts.rules, said.about_us.in_ring) = (Families::NONE, Families::NONE);
     };
-    assert_eq!(waits("O+L", never_joined), nobody, "it has just left, and was in nobody's ring");
+    assert_eq!(waits("O+L", never_joined), nobody, "it has just left, and was never in a ring");
     for without in ["O+o", "O+a", "O+L"] {
         assert_eq!(
             waits(without, |last| last.said.as_mut().unwrap().about_us.in_ring = Families::NONE),
@@ -261,7 +261,7 @@ fn a_host_that_starts_joins_when_nobody_can_announce_without_it() {
         ('b', ' ', false, "it has rules, and is not in our ring"),
         ('r', ' ', true, "it starts too, and waits for us"),
         ('r', '!', false, "it starts too, and may announce before it has heard us"),
-        ('n', '!', true, "lists differ, and it is in nobody's ring"),
+        ('n', '!', true, "lists differ, and it is in no ring yet"),
         ('m', ' ', false, "it was removed, and others may still forward to it"),
         ('m', '-', true, "it was removed, and nobody forwards to it"),
         ('a', '!', true, "it takes no part in this family"),

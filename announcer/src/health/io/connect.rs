@@ -1,10 +1,10 @@
 //! Opens the connection of a probe, from the VIP to the VIP, and converts its errors.
 //!
 //! Touches the network. In a VRF, the socket is first bound to the device of the VRF (SO_BINDTODEVICE, socket(7); no capability is needed
-//! since Linux 5.7): only then the VIP is an address of its own, and only the servers of the VRF can answer. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
-//! another host that has it. If the check has a `target` in its configuration, the probe connects to that address instead, and the
-//! kernel chooses the source address; or to that unix socket. With `send_proxy`, the connection begins with the header of the PROXY
-//! protocol.
+//! since Linux 5.7): only then the VIP is an address of its own, and only the servers of the VRF can answer. The socket is bound to the
+//! VIP, so that a probe fails when the VIP is not on this host, and never reaches another host that has it. If the check has a `target` in
+//! its configuration, the probe connects to that address instead, and the kernel chooses the source address; or to that unix socket. With
+//! `send_proxy`, the connection begins with the header of the PROXY protocol.
 
 use std::io;
 use std::net::SocketAddr;

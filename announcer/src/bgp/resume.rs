@@ -47,8 +47,8 @@ pub struct SessionSettings {
     pub peer: BTreeMap<String, Option<String>>,
 }
 
-/// The keys whose effect no version without them had: such a version ran as if they were not set.
-const NOT_SET_BEFORE: [&str; 1] = ["vrf"];
+/// Keys whose absence in a stored session means the default: older versions did not have the key.
+const DEFAULT_IF_ABSENT: [&str; 1] = ["vrf"];
 
 impl SessionSettings {
     /// The settings of a session with a peer.
@@ -62,14 +62,14 @@ impl SessionSettings {
     }
 
     /// Whether a session with these settings can continue under `wanted`. A key that only one of both versions of the program knows
-    /// does not count, because what the other one did is not known; but see [`NOT_SET_BEFORE`].
+    /// does not count, because what the other one did is not known; but see [`DEFAULT_IF_ABSENT`].
     pub fn allow(&self, wanted: &SessionSettings) -> bool {
         let SessionSettings { asn, router_id, graceful_restart, peer } = self;
         let set = |of: &SessionSettings, key: &str| of.peer.get(key).cloned().flatten();
         let same = |key: &&str| set(self, key) == set(wanted, key);
         (asn, router_id, graceful_restart) == (&wanted.asn, &wanted.router_id, &wanted.graceful_restart)
             && peer.iter().all(|(key, value)| wanted.peer.get(key).is_none_or(|wanted| wanted == value))
-            && NOT_SET_BEFORE.iter().all(same)
+            && DEFAULT_IF_ABSENT.iter().all(same)
     }
 }
 

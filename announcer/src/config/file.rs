@@ -103,9 +103,8 @@ impl Config {
         self.vips().map(|(vip, service)| (vip, &service.recipients)).collect()
     }
 
-    /// Without `peers`, the routes of a service go to the routers of its own VRF, or to those outside of each VRF: routers elsewhere
-    /// have no way to its VIPs.
-    fn keep_to_the_vrfs(&mut self) {
+    /// A service without `peers` is announced only to routers in its VRF, because other routers have no route to its VIPs.
+    fn limit_recipients_to_vrf(&mut self) {
         for service in self.services.iter_mut().filter(|service| service.recipients == Recipients::All) {
             let (same, others): (Vec<_>, Vec<_>) =
                 self.peers.iter().partition(|peer| peer.vrf == service.vrf);
@@ -204,7 +203,7 @@ impl WrittenFile {
             status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
             log: self.log.as_ref()?.used()?,
         };
-        config.keep_to_the_vrfs();
+        config.limit_recipients_to_vrf();
         Some(config)
     }
 }

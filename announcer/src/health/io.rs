@@ -35,21 +35,21 @@ use crate::health::outcome::{Outcome, Reason};
 macro_rules! kinds {
     ($($Kind:ident = $module:ident::$Probe:ident;)*) => {
         /// A prepared probe of one of the kinds.
-        enum KindOfProbe {
+        enum KindProbe {
             $( $Kind(Box<$module::$Probe>), )*
         }
 
-        impl KindOfProbe {
+        impl KindProbe {
             fn new(prober: &Prober, target: &Target) -> Self {
                 match &target.config.probe {
-                    $( ProbeConfig::$Kind(kind) => KindOfProbe::$Kind(Box::new($module::$Probe::of(prober, target, kind))), )*
+                    $( ProbeConfig::$Kind(kind) => KindProbe::$Kind(Box::new($module::$Probe::of(prober, target, kind))), )*
                 }
             }
 
             /// Each kind is boxed separately: the largest one is four times as large as the most frequent one.
             async fn probe(&self) -> Outcome {
                 match self {
-                    $( KindOfProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*
+                    $( KindProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*
                 }
             }
         }
@@ -70,16 +70,16 @@ kinds! {
 }
 
 /// A prepared probe, which can be repeated.
-struct AnyProbe {
-    kind: KindOfProbe,
+struct PreparedProbe {
+    kind: KindProbe,
     /// The VRF to whose device its sockets are bound.
     vrf: Option<String>,
 }
 
-impl AnyProbe {
+impl PreparedProbe {
     fn new(prober: &Prober, target: &Target) -> Self {
         let vrf = target.vrf.clone().filter(|_| target.config.probe.is_of_the_network());
-        AnyProbe { kind: KindOfProbe::new(prober, target), vrf }
+        PreparedProbe { kind: KindProbe::new(prober, target), vrf }
     }
 
     /// Makes one probe.

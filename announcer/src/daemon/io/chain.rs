@@ -118,7 +118,7 @@ pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
                     sleep(RESTART).await;
                 }
             },
-            Some(request) = requests.recv() => keeper.switch(request, &channels).await,
+            Some(request) = requests.recv() => keeper.switch_forwarding(request, &channels).await,
             Some(question) = questions.recv(), if keeper.capacity.is_free() => keeper.capacity.ask(question),
             () = keeper.capacity.permit_dropped() => {}
             changed = channels.configs.changed() => if changed.is_err() { return } else { keeper.keys.read_again() },
@@ -227,7 +227,7 @@ impl ChainKeeper {
         );
         let members = ListDigest::of_members(&chain.members);
         let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence, members };
-        self.exchange(chain, &place, keys, channels);
+        self.run_heartbeats(chain, &place, keys, channels);
         let now = Instant::now();
         let mut observations: BTreeMap<IpAddr, MemberObservation> =
             self.report.members.iter().map(|(address, member)| (*address, member.observation)).collect();
@@ -241,8 +241,8 @@ impl ChainKeeper {
         problems.extend(self.problems(&turn, network));
         let facts = self.facts(&turn);
         let test_packets = self.rules.test_packet_report();
-        self.try_paths(&turn, &facts, &test_packets).await;
-        let few = self.say(&turn, facts, test_packets, channels);
+        self.send_test_packets(&turn, &facts, &test_packets).await;
+        let few = self.update_heartbeats(&turn, facts, test_packets, channels);
         self.join(&turn, channels);
         publish(channels, self.status(&turn, facts, problems, few));
         if stop == ChainStop::Leave || departs {

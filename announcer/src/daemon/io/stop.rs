@@ -29,7 +29,7 @@ use crate::systemd::io::Notifier;
 use crate::takeover::io::descriptors::Descriptors;
 use crate::vip;
 
-/// A task that has a part in the stop, and how it is told.
+/// A task that is stopped in order, and the channel that tells it to stop.
 pub(in crate::daemon) struct StoppableTask<T> {
     /// The task.
     pub(in crate::daemon) task: OwnedTask,
@@ -84,7 +84,8 @@ impl Stop {
     ) {
         info!(signal, "stop was requested, withdrawing");
         self.notifier.send(&Notice::Stopping);
-        self.descriptors.forget_all(); // a stop is a stop: the next process takes nothing over, also if this one does not come to the end
+        // The next process must not continue these sessions, even if this stop is interrupted.
+        self.descriptors.forget_all();
         self.notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
         let silent = self.chain_status.borrow().silent_connections();
         self.chain.stop.send_replace(ChainStop::Leaving);

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::AnyProbe;
+use super::PreparedProbe;
 use super::prober::Prober;
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, ProbeFact, Target};
@@ -41,7 +41,7 @@ pub async fn run(
     facts: mpsc::Sender<ProbeFact>,
 ) {
     let wait = prober.turn();
-    let ready = AnyProbe::new(&prober, &target);
+    let ready = PreparedProbe::new(&prober, &target);
     let Target { service, vip, check, .. } = target;
     let named = |Observation { sequence, outcome, at }| ProbeFact {
         service: service.clone(),
@@ -56,7 +56,7 @@ pub async fn run(
 
 /// Probes a target once, and returns the outcome.
 pub async fn once(prober: &Prober, target: &Target) -> Outcome {
-    AnyProbe::new(prober, target).probe().await
+    PreparedProbe::new(prober, target).probe().await
 }
 
 /// The outcome of one probe, and its time.

@@ -29,7 +29,7 @@ pub(super) async fn next_report(running: &mut Option<RunningLoop>) -> Option<Hea
     }
 }
 
-/// The loop, and what it was told last.
+/// The loop, and the settings and the content that it received last.
 pub(super) struct RunningLoop {
     heartbeats: HeartbeatLoop,
     settings: ComparedSettings,
@@ -49,7 +49,7 @@ struct ComparedSettings {
 
 impl ChainKeeper {
     /// Starts the loop of the heartbeats, or tells it what has changed.
-    pub(super) fn exchange(
+    pub(super) fn run_heartbeats(
         &mut self,
         chain: &ChainConfig,
         place: &Place,
@@ -116,7 +116,7 @@ impl ChainKeeper {
     }
 
     /// Gives the loop what heartbeats say, if that has changed. Returns the VIPs that too few members announce.
-    pub(super) fn say(
+    pub(super) fn update_heartbeats(
         &mut self,
         turn: &Turn<'_>,
         facts: Facts,

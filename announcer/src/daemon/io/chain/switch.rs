@@ -24,7 +24,7 @@ pub(super) async fn stored(files: &Files, state_dir: &Path) -> Option<OffOrder> 
 
 impl ChainKeeper {
     /// Carries out the command of an operator.
-    pub(super) async fn switch(&mut self, request: ChainRequest, channels: &ChainChannels) {
+    pub(super) async fn switch_forwarding(&mut self, request: ChainRequest, channels: &ChainChannels) {
         let ChainRequest { off, reply } = request;
         let stored = match &off {
             Some(order) => {

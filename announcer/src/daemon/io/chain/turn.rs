@@ -1,6 +1,6 @@
 //! The parts of a turn: the rules, the test packets, what is published, and whether this host is waited for.
 //!
-//! Touches nothing itself; what it calls does.
+//! Uses the kernel and the network only through the keepers that it calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -97,7 +97,12 @@ impl ChainKeeper {
     }
 
     /// Sends test packets, and judges what has arrived.
-    pub(super) async fn try_paths(&mut self, turn: &Turn<'_>, facts: &Facts, counted: &TestPacketReport) {
+    pub(super) async fn send_test_packets(
+        &mut self,
+        turn: &Turn<'_>,
+        facts: &Facts,
+        counted: &TestPacketReport,
+    ) {
         if !turn.settled {
             return;
         }

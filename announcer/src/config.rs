@@ -78,6 +78,8 @@ use error::Fault;
 use kind::certificate::CheckFiles;
 use sources::{Source, Sources};
 
+use crate::model::device::LOOPBACK;
+
 pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
 pub use chain::{ChainConfig, LONGEST_LEAVE, MISSING_HEARTBEATS, MOST_MEMBERS};
@@ -93,7 +95,7 @@ pub use kind::ProbeConfig;
 pub use log::LogConfig;
 pub use metrics::MetricsConfig;
 pub use peer::{PeerAddress, PeerConfig};
-pub use service::{FlapDamping, LOOPBACK, Require, ServiceConfig};
+pub use service::{FlapDamping, Require, ServiceConfig};
 pub use status_page::StatusPageConfig;
 
 /// The path of the configuration, unless `--config` names another.

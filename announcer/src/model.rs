@@ -16,6 +16,7 @@ pub use weight::Weight;
 
 mod attributes;
 mod community;
+pub mod device;
 pub mod histogram;
 pub mod text;
 mod weight;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, LOOPBACK};
+use crate::config::Config;
 use crate::model::Generation;
+use crate::model::device::LOOPBACK;
 
 pub mod findings;
 pub mod io;
@@ -51,7 +52,7 @@ impl DeviceProblem {
 impl From<&str> for DeviceProblem {
     /// On lo.
     fn from(reason: &str) -> Self {
-        DeviceProblem { device: crate::config::LOOPBACK.into(), reason: reason.into() }
+        DeviceProblem { device: LOOPBACK.into(), reason: reason.into() }
     }
 }
 

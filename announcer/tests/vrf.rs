@@ -1,5 +1,5 @@
 //! Sessions and checks are bound to a device: to sockets, the device of a VRF is a device like any other. Not every kernel has VRFs, so
-//! the sessions are bound to an `interface` here, and what is no VRF is refused as one. `tests/vm/run.d/70-vrf.sh` shows the rest, with a
+//! the sessions are bound to an `interface` here, and what is not a VRF is refused as one. `tests/vm/run.d/70-vrf.sh` shows the rest, with a
 //! kernel that has VRFs.
 //!
 //! The tests run in network namespaces of their own. They need root and `ip`.
@@ -102,8 +102,8 @@ fn sessions_on_two_devices_and_in_what_is_no_vrf() {
             let reason = |index: usize| status.peers[index].reason.as_ref().map(|reason| reason.text.clone());
             state(0) == "Established"
                 && state(1) == "Established"
-                && reason(2).is_some_and(|text| text.starts_with("the VRF nosuch does not exist"))
-                && reason(3).is_some_and(|text| text.starts_with("edge is no VRF"))
+                && reason(2).is_some_and(|text| text.starts_with("the VRF `nosuch` does not exist"))
+                && reason(3).is_some_and(|text| text.starts_with("`edge` is not a VRF"))
         });
         let local = |index: usize| {
             let session = status.peers[index].session.as_ref().unwrap();
@@ -115,11 +115,11 @@ fn sessions_on_two_devices_and_in_what_is_no_vrf() {
         let vrfs: Vec<_> = status.peers.iter().map(|peer| peer.vrf.as_deref()).collect();
         assert_eq!(vrfs, [None, None, Some("nosuch"), Some("edge")]);
         assert_eq!(status.services[0].vrf.as_deref(), Some("edge"));
-        // What is no VRF has no VIPs, and lo has none of them either.
+        // What is not a VRF has no VIPs, and lo has none of them either.
         let status = daemon.until_status(PATIENCE, "the VIPs are missed", |status| {
             let reason = |index: usize| status.services[index].vips[0].reason.text.clone();
-            reason(0).contains("the VIP is not on edge: edge is no VRF")
-                && reason(1).contains("the VIP is not on nosuch: the VRF nosuch does not exist")
+            reason(0).contains("the VIP is not on edge: `edge` is not a VRF")
+                && reason(1).contains("the VIP is not on nosuch: the VRF `nosuch` does not exist")
         });
         assert!(status.services.iter().all(|service| service.vips[0].standing == "not_announced"));
     });
@@ -182,7 +182,7 @@ fn each_kind_of_check_is_bound_to_the_vrf() {
         let inside = outcomes("vrf = \"edge\"");
         assert_eq!(passing(&inside), [""; 0], "{inside:#?}");
         for (check, outcome, _) in outcomes("vrf = \"nosuch\"") {
-            assert_eq!(outcome, "the VRF nosuch does not exist", "{check}");
+            assert_eq!(outcome, "the VRF `nosuch` does not exist", "{check}");
         }
     });
 }

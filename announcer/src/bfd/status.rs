@@ -13,7 +13,7 @@ use crate::bfd::packet::{BfdState, Diagnostic, DropReason};
 use crate::model::{Family, Liveness, PeerName};
 use crate::realtime::Scheduling;
 
-/// The device of a VRF. A socket is bound to its index: when the VRF is made again under its name, the socket receives nothing more, and
+/// The device of a VRF. A socket is bound to its index: when the VRF is created again under its name, the socket receives nothing more, and
 /// the kernel gives no error.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VrfDevice {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::bgp::open::OpenError;
 use crate::bgp::reason::{DownReason, TcpFailure};
+use crate::model::device::create_vrf;
 use crate::model::{AS_TRANS, Family};
 
 /// The observations at the time of a failure, and the configuration of our side.
@@ -244,7 +245,8 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::NoRoute => "check the interface and the route towards the peer: `ip route get` with its address".into(),
         TcpFailure::NoGateway => "add a default route, or write the router's address".into(),
         TcpFailure::NoVrf(vrf) => format!(
-            "compare `vrf` with the names that `ip link show type vrf` prints; `ip link add {vrf} type vrf table NUMBER` makes one"
+            "compare `vrf` with the names that `ip link show type vrf` prints; {}",
+            create_vrf(vrf)
         ),
         TcpFailure::NotAVrf(_) => {
             "write in `vrf` one of the names that `ip link show type vrf` prints, or write `interface` in place of `vrf`".into()

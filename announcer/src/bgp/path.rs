@@ -29,9 +29,9 @@ pub struct Path {
 pub struct SessionDevice {
     /// Its index.
     pub index: u32,
-    /// The index of the VRF, bridge or bond that it is a port of; `None`: of none.
+    /// The index of the VRF, bridge or bond that it is a port of; `None`: it is a port of nothing.
     pub controller: Option<u32>,
-    /// The routing table of a VRF; `None`: it is no VRF.
+    /// The routing table of a VRF; `None`: it is not a VRF.
     pub table: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ impl BoundDevices {
     /// The devices with these names, as they were found.
     ///
     /// # Errors
-    /// One of them does not exist, `vrf` is no VRF, or `interface` is not in it. A socket could be bound to any interface, so without
+    /// One of them does not exist, `vrf` is not a VRF, or `interface` is not in it. A socket could be bound to any interface, so without
     /// this rule, `vrf = "eth0"` would have no effect but that.
     pub fn new(
         interface: Option<(&str, Option<SessionDevice>)>,

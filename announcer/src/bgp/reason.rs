@@ -84,13 +84,13 @@ pub enum TcpFailure {
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
     /// The VRF of the session does not exist.
-    #[error("the VRF {0} does not exist")]
+    #[error("the VRF `{0}` does not exist")]
     NoVrf(String),
-    /// The device of that name is no VRF.
-    #[error("{0} is no VRF")]
+    /// The device of that name is not a VRF.
+    #[error("`{0}` is not a VRF")]
     NotAVrf(String),
     /// The interface of the session is not in its VRF.
-    #[error("the interface `{interface}` is not in the VRF {vrf}")]
+    #[error("the interface `{interface}` is not in the VRF `{vrf}`")]
     NotInVrf {
         /// `interface`.
         interface: String,

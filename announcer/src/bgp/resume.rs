@@ -144,7 +144,7 @@ mod tests {
         let mut newer = plain.clone();
         newer.peer.insert("a_new_key".into(), Some("1".into()));
         assert!(newer.allow(&plain) && plain.allow(&newer), "a key that the other version does not know");
-        // A version without VRFs had the session outside of each.
+        // A version without VRFs had the session in no VRF.
         let mut older = plain.clone();
         assert_eq!(older.peer.remove("vrf"), Some(None));
         assert!(older.allow(&plain) && plain.allow(&older));

@@ -52,7 +52,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     file.peers.iter().for_each(|peer| hooks::judge_of_peer(&peer.hooks, faults));
 }
 
-/// A chain has no VRF, and the routes of a service need a router in its VRF, or outside of each VRF.
+/// A chain has no VRF, and the routes of a service need a router in its VRF, or one in no VRF.
 fn vrfs(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let forwards = |chain: &&chain::Written| chain.forward.as_ref().is_none_or(|forward| *forward.get_ref());
     let chain = file.chain.as_ref().filter(forwards);
@@ -90,7 +90,7 @@ fn router_there(service: &service::Written, file: &WrittenFile, faults: &mut Vec
         None => {
             let Some(name) = &service.name else { return };
             let message = format!(
-                "each `[[peer]]` is in a VRF, and the service `{}` is in none: no router would get the routes",
+                "each `[[peer]]` is in a VRF, and the service `{}` is in no VRF: no router would get the routes",
                 name.get_ref()
             );
             let help = "write the VRF of the service, as in `vrf = \"edge\"`, or name in `peers` the routers that get the routes";

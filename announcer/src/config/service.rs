@@ -25,6 +25,7 @@ use super::value::{
 };
 use super::writer::{ToToml, text};
 use super::{attributes, check, deprefer, recipients};
+use crate::model::device::LOOPBACK;
 use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName, Weight};
 
 pub(super) const SECTION: Section = Section {
@@ -48,9 +49,6 @@ const CHECKS: Key = Key {
     ),
     ..tables("check", &check::SECTION)
 };
-
-/// The device of the VIPs of a service that is in no VRF.
-pub const LOOPBACK: &str = "lo";
 
 table! {
     /// `[[service]]`: VIPs with the same checks.

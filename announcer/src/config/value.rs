@@ -375,7 +375,7 @@ pub(super) fn vrf(value: &Value<'_>) -> Result<String, ValueError> {
             "write the name of its device as `ip link show type vrf` prints it, 1 to 15 characters, as in `\"edge\"`",
         ),
         Ok(name) if name == LOOPBACK => wrong(
-            "`lo` is no VRF",
+            "`lo` is not a VRF",
             "remove `vrf`: without it, the VIPs are on lo, and the main routing table is used",
         ),
         other => other,

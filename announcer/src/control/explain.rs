@@ -118,7 +118,7 @@ fn recipients(service: &ServiceConfig) -> Option<String> {
         Recipients::Only(names) => (names, "because of `peers`".to_owned()),
         Recipients::SameVrf(names) => {
             let why = match &service.vrf {
-                Some(vrf) => format!("because of `vrf`: the others are not in the VRF {vrf}"),
+                Some(vrf) => format!("because of `vrf`: the others are not in the VRF `{vrf}`"),
                 None => "because the others are in a VRF".to_owned(),
             };
             (names, why)

@@ -9,10 +9,11 @@ use crate::config::CheckConfig;
 use crate::config::kind::http::{self, ProbeConnection};
 use crate::config::kind::{Answer, FirstOctets, ProbeContext};
 use crate::config::proxy::ProxyVersion;
+use crate::model::device::create_vrf;
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
 
-/// The hint for `outcome` of a check in a VRF or in none, if the outcome alone does not say what to do; or that a right answer is slow.
+/// The hint for `outcome` of a check in a VRF or in no VRF, if the outcome alone does not say what to do; or that a right answer is slow.
 pub fn of(check: &CheckConfig, vip: IpAddr, vrf: Option<&str>, outcome: &Outcome) -> Option<String> {
     let reason = match outcome {
         Outcome::Fail { reason, .. } => reason,
@@ -29,10 +30,12 @@ pub fn of(check: &CheckConfig, vip: IpAddr, vrf: Option<&str>, outcome: &Outcome
         Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
             Some("if the port uses TLS, write `https://` in place of `http://`".into())
         }
-        Reason::VipMissing => Some("`dsr-setup apply` puts it there, and so does the daemon".into()),
-        Reason::VrfMissing(vrf) => Some(format!(
-            "`ip link add {vrf} type vrf table NUMBER` makes it; write its name as `ip link show type vrf` prints it"
-        )),
+        Reason::VipMissing => {
+            Some("`dsr-setup apply` and the daemon put it on lo, or on the device of its VRF".into())
+        }
+        Reason::VrfMissing(vrf) => {
+            Some(format!("{}; write its name as `ip link show type vrf` prints it", create_vrf(vrf)))
+        }
         Reason::Kind(failure) => {
             failure.hint(&ProbeContext { vip, vip_itself: check.target.is_none(), first_octets })
         }
@@ -41,7 +44,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, vrf: Option<&str>, outcome: &Outcome
     }
 }
 
-/// The hint for a check in this VRF of which the port was refused.
+/// The hint for a check in this VRF whose connection was refused.
 fn refused(check: &CheckConfig, vrf: &str) -> String {
     let protocol = if check.probe.is_over_udp() { "udp" } else { "tcp" };
     let server = match check.target {

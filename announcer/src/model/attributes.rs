@@ -43,7 +43,7 @@ pub enum Recipients {
     All,
     /// The routers with these names, which `peers` of the service names; at least one.
     Only(Arc<BTreeSet<PeerName>>),
-    /// The routers with these names, because they are in the VRF of the service, or outside of each VRF as the service is, and others are
+    /// The routers with these names, because they are in the VRF of the service, or in no VRF as the service is, and others are
     /// not.
     SameVrf(Arc<BTreeSet<PeerName>>),
 }

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::bfd::packet::LENGTH;
 use crate::bfd::status::{Ends, VrfDevice};
 use crate::model::Family;
+use crate::model::device::create_vrf;
 
 /// Network control (RFC 4594 §3.2), as for our BGP packets.
 const CS6: u32 = 0xc0;
@@ -64,7 +65,7 @@ pub(super) struct Datagram {
 /// As much of a packet as is read: more than a packet without authentication has.
 pub(super) const BUFFER: usize = LENGTH * 4;
 
-/// What one socket receives: the packets to a port that arrive in a VRF, or outside of each VRF. The kernel gives packets that arrive in a
+/// What one socket receives: the packets to a port that arrive in a VRF, or in no VRF. The kernel gives packets that arrive in a
 /// VRF to a socket that is bound to the VRF, and not to one that is bound to nothing (`udp_l3mdev_accept` = 0, the default).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ReceiverKey {
@@ -128,9 +129,9 @@ pub(super) fn with_details(socket: &OwnedFd, family: Family) -> io::Result<()> {
 
 /// Why a port could not be opened, for people.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
-pub(super) fn receiver_error(error: &io::Error) -> String {
-    if is_gone(error) {
-        return "the VRF does not exist".to_owned();
+pub(super) fn receiver_error(error: &io::Error, key: &ReceiverKey) -> String {
+    if let Some(vrf) = key.vrf.as_ref().filter(|_| is_gone(error)) {
+        return format!("the VRF `{}` does not exist; {}", vrf.name, create_vrf(&vrf.name));
     }
     match error.kind() {
         io::ErrorKind::AddrInUse => "another program has it".to_owned(),
@@ -281,8 +282,12 @@ mod tests {
                 assert_eq!(bound.as_deref(), Some(&b"lo"[..]));
                 drop(main);
                 let _main = receiver(&key(None), true).expect("it is opened again beside that of the VRF");
-                let error = receiver(&key(Some("nosuch")), true).unwrap_err();
-                assert_eq!(receiver_error(&error), "the VRF does not exist");
+                let gone = key(Some("nosuch"));
+                let error = receiver(&gone, true).unwrap_err();
+                assert_eq!(
+                    receiver_error(&error, &gone),
+                    "the VRF `nosuch` does not exist; `ip link add nosuch type vrf table NUMBER` creates it"
+                );
             }
         };
         std::thread::spawn(test).join().unwrap();

@@ -263,7 +263,7 @@ impl Thread {
             {
                 Ok(receiver) => receiver,
                 Err(error) => {
-                    let error = socket::receiver_error(&error);
+                    let error = socket::receiver_error(&error, key);
                     if !known {
                         let (port, family, vrf) =
                             (key.port.number(), key.family, key.vrf.as_ref().map(|vrf| vrf.name.as_str()));

@@ -89,7 +89,7 @@ pub struct PeerStatus {
     pub name: String,
     /// Its address; until that was found, `default-gateway`, or the interface of a router that is learnt.
     pub address: String,
-    /// The VRF of the session; none: it is in none.
+    /// The VRF of the session; none: it is in no VRF.
     #[serde(default)]
     pub vrf: Option<String>,
     /// Its AS; none while it is `external` and its OPEN has not arrived.
@@ -219,7 +219,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// Its VIPs.
     pub vips: Vec<VipStatus>,
-    /// The VRF of its VIPs and checks; none: they are in none.
+    /// The VRF of its VIPs and checks; none: they are in no VRF.
     #[serde(default)]
     pub vrf: Option<String>,
     /// The weight of its routes on this host, 1 to 100; `None`: they have none.

@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(why(1, 0), "it is in no VRF, and service `mail` is in a VRF");
         assert_eq!(
             super::super::recipients(&config.services[1]).unwrap(),
-            "Its service is announced to r2 alone, because of `vrf`: the others are not in the VRF edge."
+            "Its service is announced to r2 alone, because of `vrf`: the others are not in the VRF `edge`."
         );
         assert_eq!(
             super::super::recipients(&config.services[0]).unwrap(),

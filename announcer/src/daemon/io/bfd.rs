@@ -301,7 +301,7 @@ fn way(peer: &PeerConfig) -> impl PartialEq {
 }
 
 /// Whether the ends of a session are looked up again: if BGP uses others, or if neither BGP nor BFD works over them. The sockets of BGP
-/// prove nothing of those of BFD when both are bound to a device that was made again in between.
+/// prove nothing of those of BFD when both are bound to a device that was created again in between.
 fn is_due(entry: &PeerEntry, of_bgp: Option<&(IpAddr, IpAddr)>, is_up: bool, now: Instant) -> bool {
     let age = now.saturating_duration_since(entry.looked);
     match (&entry.ends, of_bgp) {
@@ -383,7 +383,7 @@ mod tests {
             (&plain, true, Some((theirs, other)), true, 0, true),
             (&plain, false, None, false, 0, false),
             (&plain, false, None, false, 1, true),
-            // The device may be made again; the session of BGP is then back before that of BFD.
+            // The device may be created again; the session of BGP is then back before that of BFD.
             (&inside, true, Some((theirs, ours)), false, 4, false),
             (&inside, true, Some((theirs, ours)), false, 5, true),
             (&inside, true, Some((theirs, ours)), true, 60, false),

@@ -32,7 +32,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Refused => f.write_str("connection refused"),
             Reason::VipMissing => f.write_str("the VIP is not on this host"),
-            Reason::VrfMissing(vrf) => write!(f, "the VRF {vrf} does not exist"),
+            Reason::VrfMissing(vrf) => write!(f, "the VRF `{vrf}` does not exist"),
             Reason::TimedOut { waiting, after } => write!(f, "{waiting} within {}", Millis(*after)),
             Reason::Reset => f.write_str("connection reset"),
             Reason::Closed => f.write_str("connection closed without an answer"),

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::KeeperChannels;
-use crate::config::LOOPBACK;
 use crate::files::io::Files;
 use crate::model::Generation;
+use crate::model::device::{LOOPBACK, create_vrf};
 use crate::vip::keeper::{Keeper, KeeperStep, LOOK, RETRY};
 use crate::vip::{DeviceProblem, Presence, WantedVips};
 
@@ -83,10 +83,10 @@ pub(super) async fn keep(mut setup: DeviceChannels) {
 #[derive(Debug, thiserror::Error)]
 enum DeviceFault {
     /// The VRF does not exist; its name.
-    #[error("the VRF {0} does not exist; `ip link add {0} type vrf table NUMBER` makes it")]
+    #[error("the VRF `{0}` does not exist; {advice}", advice = create_vrf(.0))]
     Missing(String),
-    /// The interface with this name is no VRF.
-    #[error("{0} is no VRF: write the name of a VRF in `vrf`")]
+    /// The interface with this name is not a VRF.
+    #[error("`{0}` is not a VRF: write the name of a VRF in `vrf`")]
     NoVrf(String),
     /// The kernel cannot be asked.
     #[error(transparent)]
@@ -112,7 +112,7 @@ impl DeviceFault {
 }
 
 /// Whether the daemon may keep VIPs on a device: it is lo itself, or a VRF. On a dummy, which `dsr-setup` allows, the VIPs would be
-/// outside of each VRF.
+/// in no VRF.
 fn is_right(device: &Device) -> bool {
     match device.kind {
         DeviceKind::Loopback => device.name == LOOPBACK,
@@ -382,7 +382,7 @@ mod tests {
 
     /// `vrf = "eth0"` is a mistake that a reload corrects: then the keeper of eth0 ends. A kernel that does not answer proves nothing.
     #[test]
-    fn no_vip_has_to_leave_an_interface_that_is_no_vrf() {
+    fn no_vip_has_to_leave_an_interface_that_is_not_a_vrf() {
         for (fault, want) in [
             (DeviceFault::of_device(DeviceError::Missing("edge".into())), true),
             (DeviceFault::of_device(DeviceError::Kind("eth0".into())), true),

@@ -9,8 +9,8 @@
 //! dump:    inet_diag_req_v2{ states LISTEN }                  → every socket that listens, in parts, and NLMSG_DONE
 //! ```
 //!
-//! In a VRF, the kernel finds a socket that is bound to no device also where `tcp_l3mdev_accept` is 0, and a SYN would not: the answer
-//! has the device, and [`ListenerScope`](crate::health::watch::ListenerScope) decides.
+//! In a VRF, the kernel also reports a socket that is bound to no device, even if `tcp_l3mdev_accept` is 0 and the socket would not get
+//! the SYN. So the device in the answer is compared ([`ListenerScope`](crate::health::watch::ListenerScope)).
 
 use std::io;
 use std::net::IpAddr;

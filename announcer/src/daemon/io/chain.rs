@@ -242,7 +242,8 @@ impl ChainKeeper {
         let facts = self.facts(&turn);
         let test_packets = self.rules.test_packet_report();
         self.send_test_packets(&turn, &facts, &test_packets).await;
-        let few = self.update_heartbeats(&turn, facts, test_packets, channels);
+        let (step, few) = self.step_capacity(&turn, channels);
+        self.update_heartbeats(&turn, facts, test_packets, step, channels);
         self.join(&turn, channels);
         publish(channels, self.status(&turn, facts, problems, few));
         if stop == ChainStop::Leave || departs {

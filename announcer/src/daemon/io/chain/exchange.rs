@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use super::turn::Turn;
-use super::{ChainChannels, ChainKeeper, LONGEST_JOIN, Place, capacity};
-use crate::chain::guard::FewAnnouncers;
+use super::{ChainChannels, ChainKeeper, LONGEST_JOIN, Place};
+use crate::chain::guard::GuardStep;
 use crate::chain::heartbeat::{Facts, Keys, ListDigest, MemberPresence};
 use crate::chain::io::neighbours::AskedNeighbour;
 use crate::chain::io::{
@@ -115,25 +115,16 @@ impl ChainKeeper {
         }
     }
 
-    /// Gives the loop what heartbeats say, if that has changed. Returns the VIPs that too few members announce.
+    /// Gives the loop what heartbeats say, if that has changed. `step`: the question and the answers of the guard of capacity.
     pub(super) fn update_heartbeats(
         &mut self,
         turn: &Turn<'_>,
         facts: Facts,
         test_packets: TestPacketReport,
+        step: GuardStep,
         channels: &ChainChannels,
-    ) -> Option<FewAnnouncers> {
-        let Turn { config, chain, place, observations, settled, now, .. } = turn;
-        let vips = channels.vips.borrow().clone();
-        let members = capacity::members(&place.others, &self.report, chain.heartbeat);
-        let step = self.capacity.step(place.own, &members, &vips, config, *now);
-        self.capacity.publish(&members, &vips, config, *now, &channels.enough_others);
-        let all_heard = observations.values().all(|observed| !observed.awaited);
-        let few = if *settled && all_heard {
-            capacity::few(place.own, &members, &vips, config, *now)
-        } else {
-            None
-        };
+    ) {
+        let Turn { chain, place, observations, now, .. } = turn;
         let about = place.others.iter().map(|member| {
             let known = observations.get(member).is_some_and(|observed| observed.state.lives());
             (*member, self.rules.about(*member, known))
@@ -142,7 +133,7 @@ impl ChainKeeper {
             facts,
             test_packets,
             about: about.collect(),
-            vips: vips.as_ref().clone(),
+            vips: channels.vips.borrow().as_ref().clone(),
             intent: step.intent,
             answers: step.answers,
             left: self.membership.left(chain.heartbeat, *now),
@@ -154,6 +145,5 @@ impl ChainKeeper {
             let _ = running.heartbeats.orders.send(HeartbeatOrder::Content(Box::new(content.clone())));
             running.content = content;
         }
-        few
     }
 }

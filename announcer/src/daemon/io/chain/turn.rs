@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use super::membership::MembershipKeeper;
 use super::paths::PathInput;
 use super::rules::RuleWish;
-use super::{ChainChannels, ChainKeeper, ChainStop, Place};
+use super::{ChainChannels, ChainKeeper, ChainStop, Place, capacity};
 use crate::bgp::path::Network;
-use crate::chain::guard::FewAnnouncers;
+use crate::chain::guard::{FewAnnouncers, GuardStep};
 use crate::chain::heartbeat::{Facts, Families, ListDigest};
 use crate::chain::ring::{
     Leaving, LeavingStep, MemberObservation, Own, Ring, StartWait, may_join, start_wait,
@@ -116,6 +116,23 @@ impl ChainKeeper {
             counted,
         };
         self.paths.turn(&input, turn.now).await;
+    }
+
+    /// Makes a step of the guard of capacity, and publishes the VIPs that may be withdrawn when their probes fail. Returns with the step
+    /// the VIPs that too few members announce.
+    pub(super) fn step_capacity(
+        &mut self,
+        turn: &Turn<'_>,
+        channels: &ChainChannels,
+    ) -> (GuardStep, Option<FewAnnouncers>) {
+        let Turn { config, chain, place, observations, settled, now, .. } = turn;
+        let vips = channels.vips.borrow().clone();
+        let members = capacity::members(&place.others, &self.report, chain.heartbeat);
+        let step = self.capacity.step(place.own, &members, &vips, config, *now);
+        self.capacity.publish(&members, &vips, config, *now, &channels.enough_others);
+        let all_heard = *settled && observations.values().all(|observed| !observed.awaited);
+        let few = all_heard.then(|| capacity::few(place.own, &members, &vips, config, *now)).flatten();
+        (step, few)
     }
 
     /// Publishes whether sessions may begin.

@@ -31,6 +31,8 @@ const MODULES: &[&str] = &[
     "bgp::io::discovery",
     "bgp::io::network",
     "bgp::io::router_id",
+    "bgp::io::session::actions",
+    "bgp::io::session::clues",
     "bgp::io::session::liveness",
     "bgp::io::session::network",
     "bgp::io::session::routes",

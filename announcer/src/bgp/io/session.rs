@@ -1,14 +1,17 @@
 //! A session with one peer: one task, one `select!`.
 //!
-//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`mod@dial`]. The machine ([`fsm`])
-//! decides; this file turns what happens into events and executes the actions. It receives three states (`rib`, `liveness`,
+//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`dial`](super::dial). The machine ([`fsm`])
+//! decides; this file turns what happens into events, and `actions` executes the actions. It receives three states (`rib`, `liveness`,
 //! `order`) and publishes one (`status`). There are no queues, and no peer can delay another.
 
+mod actions;
+mod clues;
 mod liveness;
 mod network;
 mod routes;
 mod status;
 mod talk;
+mod wait;
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -18,26 +21,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until};
-use tracing::{Instrument, Level, debug, error_span, warn};
+use tokio::time::sleep;
+use tracing::{Instrument, error_span};
 
 use crate::bgp::discovery::LearntRouters;
-use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
-use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
+use crate::bgp::fsm::{self, Event, State};
+use crate::bgp::hint::Clues;
 use crate::bgp::io::connection::Connection;
-use crate::bgp::io::dial::{self, DialFailure, DialSuccess, dial};
+use crate::bgp::io::dial::{DialFailure, DialSuccess};
 use crate::bgp::io::password::{Md5Key, PasswordError};
 use crate::bgp::io::resume::{Continuation, SessionStore};
 use crate::bgp::losses::Losses;
 use crate::bgp::open::{Offer, Restart};
-use crate::bgp::outage::LogLine;
 use crate::bgp::outbox::AckPosition;
 use crate::bgp::path::{Network, Path};
-use crate::bgp::plan::PathComparison;
-use crate::bgp::reason::{DownReason, TcpFailure};
+use crate::bgp::reason::TcpFailure;
 use crate::config::PeerConfig;
 use crate::files::io::Files;
-use crate::log::at_level;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 use crate::watchdog::{TURN, Turns};
@@ -47,6 +47,8 @@ use routes::SessionRoutes;
 pub use status::{
     GenerationProgress, MessageCounters, SessionDown, SessionOrder, SessionReport, WireLatency, WrittenCause,
 };
+pub(super) use wait::at;
+use wait::{changed, done, may_send, next_order};
 
 /// The values that a session needs from its start to its end.
 #[derive(Debug, Clone)]
@@ -387,167 +389,6 @@ impl Session {
         late
     }
 
-    /// Passes one event to the state machine, and executes the actions.
-    fn handle(&mut self, event: Event) {
-        let moment = StepContext { now: now(), jitter: fastrand::f64() };
-        let (state, actions) = fsm::step(&self.timers, std::mem::take(&mut self.state), event, moment);
-        if state.name() != self.status.state {
-            self.status.state = state.name();
-            self.status.since = moment.now;
-        }
-        self.state = state;
-        for action in actions {
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Connect => {
-                self.status.waits_until = None;
-                self.clues = Clues::default();
-                let (files, peer, vips) = (self.files.clone(), Arc::clone(&self.peer), self.vips.clone());
-                self.dialing =
-                    Some(Box::pin(dial(files, peer, vips, self.routers.clone(), self.timers.connect)));
-            }
-            Action::Send(message) => self.send(&message),
-            Action::Hangup => {
-                self.look_for_drops();
-                self.store.ended();
-                self.dialing = None;
-                (self.path_watch, self.key) = (PathWatch::default(), None);
-                self.farewell = self
-                    .connection
-                    .take()
-                    .map(|connection| -> BoxedFuture<()> { Box::pin(connection.farewell()) });
-            }
-            Action::Abort => {
-                self.look_for_drops();
-                self.store.ended();
-                self.dialing = None;
-                (self.path_watch, self.key) = (PathWatch::default(), None);
-                if let Some(connection) = self.connection.take() {
-                    connection.abort();
-                }
-            }
-            Action::Up(negotiated) => {
-                self.up(negotiated);
-                self.end_unless_live();
-            }
-            Action::Down(why) => {
-                let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
-                at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "session ended");
-                self.status.ended = Some(now());
-                self.status.kept_until = self.kept_until(&why);
-                self.down(&why);
-            }
-            Action::Failed(why) => {
-                match self.status.outage.try_ended(why.clone(), &self.clues(), now()) {
-                    Some(LogLine { hint, tries }) => {
-                        at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), tries, "try failed");
-                    }
-                    None => debug!(reason = %why, "try failed"),
-                }
-                self.down(&why);
-            }
-            Action::Refresh(family) => {
-                if let Some(routes) = &mut self.routes {
-                    routes.refresh.insert(family);
-                    routes.stale = true;
-                }
-            }
-        }
-    }
-
-    /// How much a line about an outage matters: its first line is a warning.
-    fn log_level(&mut self, why: &DownReason) -> Level {
-        let level = why.level(self.outage_logged);
-        self.outage_logged |= level == Level::WARN;
-        level
-    }
-
-    fn down(&mut self, why: &DownReason) {
-        (self.routes, self.silent) = (None, None);
-        *self.status.downs.entry(why.label()).or_default() += 1;
-        self.status.last_down = self.status.outage.last().cloned();
-        self.status.local_address = None;
-        self.status.negotiated = None;
-        (self.status.announced, self.status.advertised) = (0, 0);
-        self.status.next_hops.clear();
-        self.status.path = PathComparison::Same;
-        self.status.not_sent.clear();
-    }
-
-    /// Until when the router may keep the routes of a session that ends now.
-    fn kept_until(&self, why: &DownReason) -> Option<Instant> {
-        let agreed = self.status.negotiated.as_ref().and_then(|negotiated| negotiated.hold_time);
-        let hold_time = agreed.unwrap_or_else(|| dial::silence(self.peer.hold_time));
-        let restart_time = self
-            .offer
-            .restart
-            .as_ref()
-            .map_or(Duration::ZERO, |restart| Duration::from_secs(restart.seconds.into()));
-        let kept = why.routes_kept_for(hold_time, restart_time);
-        (!kept.is_zero()).then(|| now() + kept)
-    }
-
-    /// Reports why there is no session, while the state machine still waits.
-    fn hangs(&mut self) {
-        self.hang = None;
-        let why = match self.state.name() {
-            StateName::OpenSent => DownReason::NoOpen(HANG),
-            StateName::OpenConfirm => DownReason::NoKeepalive(HANG),
-            StateName::Idle | StateName::Connect | StateName::Established => return,
-        };
-        if self.peer.ttl_security && self.state.name() == StateName::OpenSent {
-            // The kernel drops every packet below the minimum TTL, also RST and FIN, so this connection cannot notice its end.
-            if self.connection.as_ref().is_some_and(Connection::drops) {
-                return self.handle(Event::TcpFails(TcpFailure::Unheard(HANG)));
-            }
-            self.hang = Some(now() + HANG);
-        }
-        if let Some(LogLine { hint, .. }) = self.status.outage.try_waits(why.clone(), &self.clues(), now()) {
-            at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "peer is silent");
-        }
-        self.status.last_down = self.status.outage.last().cloned();
-    }
-
-    /// Stores the number of segments that the kernel has dropped, before the connection ends.
-    fn look_for_drops(&mut self) {
-        if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
-            self.clues.counters.insert(KernelCounter::LowTtl);
-        }
-        self.clues.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
-    }
-
-    /// Stores the clues of a try. A warning about its key is logged once.
-    fn record_clues(&mut self, clues: Clues) {
-        if let Some(contains) = clues.key.filter(|_| clues.key != self.odd_key) {
-            warn!(contains, "key may contain a mistake");
-        }
-        self.odd_key = clues.key;
-        self.clues = clues;
-    }
-
-    fn clues(&self) -> Clues {
-        let settings = [
-            (Setting::Password, self.peer.password_file.is_some()),
-            (Setting::TtlSecurity, self.peer.ttl_security),
-            (Setting::NoCapabilities, !self.offer.capabilities),
-            (Setting::GracefulRestart, self.offer.restart.is_some()),
-        ];
-        Clues {
-            ours: LocalSettings {
-                asn: self.offer.asn.get(),
-                families: self.offer.families.clone(),
-                hold_time: self.peer.hold_time,
-                multihop: self.peer.multihop,
-                settings: settings.into_iter().filter(|(_, set)| *set).map(|(setting, _)| setting).collect(),
-            },
-            ..self.clues.clone()
-        }
-    }
-
     /// Publishes the status if it has changed.
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
@@ -568,48 +409,6 @@ impl Session {
 /// Tokio's clock, so that tests can move it.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-pub(super) async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => pending().await,
-    }
-}
-
-/// Waits for a running operation; waits for ever if there is none.
-async fn done<T>(under_way: &mut Option<BoxedFuture<T>>) -> T {
-    match under_way {
-        Some(future) => future.await,
-        None => pending().await,
-    }
-}
-
-/// Waits for a change; waits for ever if the sender was dropped.
-async fn changed<T>(receiver: &mut watch::Receiver<T>) {
-    if receiver.changed().await.is_err() {
-        pending().await
-    }
-}
-
-/// Waits until a session that continues may send; waits for ever if the session is not silent.
-async fn may_send(silent: &mut Option<watch::Receiver<bool>>) {
-    match silent {
-        Some(allowed) => {
-            if allowed.wait_for(|allowed| *allowed).await.is_err() {
-                pending().await // the daemon ends, and the session with it
-            }
-        }
-        None => pending().await,
-    }
-}
-
-/// Waits for another order. If the sender was dropped, the session ends.
-async fn next_order(order: &mut watch::Receiver<SessionOrder>) -> SessionOrder {
-    match order.changed().await {
-        Ok(()) => order.borrow_and_update().clone(),
-        Err(_) => SessionOrder::Shutdown { text: String::new() },
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use crate::bgp::fsm::StateName;
 use crate::bgp::io::password;
 use crate::bgp::io::sockopt::set_key;
 use crate::config::PeerAddress;

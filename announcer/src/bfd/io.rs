@@ -10,6 +10,8 @@
 //! ```
 
 mod lease;
+#[cfg(test)]
+mod own_netns;
 mod session;
 mod socket;
 mod thread;

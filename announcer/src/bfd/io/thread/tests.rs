@@ -1,5 +1,6 @@
 use super::*;
 use crate::bfd::fsm::BfdSettings;
+use crate::bfd::io::own_netns::in_own_netns;
 use crate::bfd::status::{Ends, VrfDevice};
 
 fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
@@ -19,12 +20,7 @@ fn wanted(name: &str, vrf: Option<&str>) -> Wanted {
 /// The socket is bound to lo in place of a VRF, which not every kernel has. The ports are those of a namespace of the test.
 #[test]
 fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    let test = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    in_own_netns(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
         let now = Instant::now();
@@ -43,6 +39,5 @@ fn a_port_that_two_vrfs_share_is_open_to_no_other_program() {
         }
         thread.share_port(&keys[0], true).unwrap();
         assert!(socket::receiver(&keys[0], true).is_ok(), "the port was refused for another reason");
-    };
-    std::thread::spawn(test).join().unwrap();
+    });
 }

@@ -91,3 +91,6 @@ pub(in crate::config) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, ValueErr
         Some(_) | None => Ok(PeerAsn::Is(asn(value)?)),
     }
 }
+
+#[cfg(test)]
+mod tests;

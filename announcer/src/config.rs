@@ -78,8 +78,6 @@ use error::Fault;
 use kind::certificate::CheckFiles;
 use sources::{Source, Sources};
 
-use crate::model::device::LOOPBACK;
-
 pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
 pub use chain::{ChainConfig, LONGEST_LEAVE, MISSING_HEARTBEATS, MOST_MEMBERS};

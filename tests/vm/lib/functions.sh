@@ -16,6 +16,12 @@ explain() { :; }
 code() { # COMMAND…: its exit code
 	"$@" >&2 && echo 0 || echo $?
 }
+code_of() ( # FILE COMMAND…: its exit code; FILE gets what it writes
+	set +x
+	file=$1
+	shift
+	"$@" >"$file" 2>&1 && echo 0 || echo $?
+)
 
 # Two hosts and a link: `frontend`, and another one, which has the first address of each network.
 frontend() { ip netns exec frontend "$@"; }

@@ -36,7 +36,7 @@ arp_answers() { # whether this host answers an ARP request for the VIP
 try() { # DEVICE
 	before=$(state)
 	[ "$(code setup plan --device "$1" $vips)" = 1 ]
-	setup check --device "$1" $vips >/tmp/check || [ $? = 1 ]
+	[ "$(code_of /tmp/check setup check --device "$1" $vips)" = 1 ]
 	grep -q "^192.0.2.80/32 is not on $1$" /tmp/check
 	grep -q "^2001:db8::80/128 is not on $1$" /tmp/check
 	[ "$(code answers)" != 0 ]
@@ -66,7 +66,7 @@ try() { # DEVICE
 	frontend ip address delete 192.0.2.80/32 dev "$1"
 	frontend ip address delete 2001:db8::80/128 dev "$1"
 	frontend sysctl -qw net.ipv4.conf.all.arp_ignore=0
-	setup check --device "$1" $vips >/tmp/check || [ $? = 1 ]
+	[ "$(code_of /tmp/check setup check --device "$1" $vips)" = 1 ]
 	cat /tmp/check
 	[ "$(wc -l </tmp/check)" = 3 ]
 	setup apply --device "$1" $vips
@@ -111,9 +111,9 @@ try red
 grep -q '^set net.ipv4.conf.eth0.accept_local = 1 (was 0)$' /tmp/apply
 
 # What cannot have VIPs is named.
-setup check --device eth0 $vips 2>/tmp/said || [ $? = 2 ]
+[ "$(code_of /tmp/said setup check --device eth0 $vips)" = 2 ]
 cat /tmp/said
 grep -q 'eth0. is no loopback, no dummy and no VRF' /tmp/said
-setup check --device vip1 $vips 2>/tmp/said || [ $? = 2 ]
+[ "$(code_of /tmp/said setup check --device vip1 $vips)" = 2 ]
 grep -q 'this host has no interface .vip1' /tmp/said
 no_hosts client

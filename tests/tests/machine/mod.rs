@@ -13,7 +13,7 @@ use lab::{Cancel, Options};
 use tempfile::TempDir;
 use until::until;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A host that runs systemd. It ends when this is dropped.
 pub(crate) struct Machine {
@@ -110,10 +110,15 @@ impl Machine {
         self.must(&format!("systemctl show --value --property={name} announcer.service"))
     }
 
-    /// Waits until something holds.
+    /// Waits until something holds, for at most [`PATIENCE`].
     pub(crate) fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
-        let held = until(PATIENCE, || holds(self).then_some(()).ok_or(()));
-        assert!(held.is_ok(), "{what}: {}", self.run("journalctl --no-pager -n 40").1);
+        self.until_within(PATIENCE, what, holds);
+    }
+
+    /// The same, for what needs another time limit.
+    pub(crate) fn until_within(&self, limit: Duration, what: &str, holds: impl Fn(&Machine) -> bool) {
+        let held = until(limit, || holds(self).then_some(()).ok_or(()));
+        assert!(held.is_ok(), "not within {limit:?}: {what}: {}", self.run("journalctl --no-pager -n 40").1);
     }
 
     pub(crate) fn announced(&self) {

@@ -20,7 +20,7 @@ pub(crate) fn chain(machine: &Machine) {
         "mv /usr/sbin/nft /usr/sbin/nft.real && cat >/usr/sbin/nft <<'E'\n{NFT}E\nchmod 755 /usr/sbin/nft"
     ));
     machine.must(
-        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"cat /etc/announcer/chain.key >/tmp/key; grep ^CapEff /proc/self/status >/tmp/check\"]\\n\
+        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"cat /etc/announcer/chain.key >/tmp/key; grep ^CapEff /proc/self/status >/tmp/new; mv /tmp/new /tmp/check\"]\\n\
          [chain]\\ninterface = \"chain0\"\\nmembers = [\"10.7.0.1\", \"10.7.0.2\"]\\nkey_file = \"/etc/announcer/chain.key\"\\n' \
          >>/etc/announcer/announcer.toml && announcer reload",
     );
@@ -29,7 +29,7 @@ pub(crate) fn chain(machine: &Machine) {
     };
     machine.until("rules", installed);
     let pid = machine.property("MainPID");
-    machine.until("the check", |machine| machine.run(&format!("test -s /proc/{pid}/root/tmp/check")).0 == 0);
+    machine.until("the check", |machine| machine.run(&format!("test -e /proc/{pid}/root/tmp/check")).0 == 0);
     assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/nft")), "CapEff:\t0000000000001000"); // NET_ADMIN, and no variable
     assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/check")), "CapEff:\t0000000000000000");
     assert_eq!(machine.must(&format!("cat /proc/{pid}/root/tmp/key")), "", "a check has read the key");

@@ -1,8 +1,12 @@
 //! The findings about the host, which the daemon watches for under the shipped unit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::machine::Machine;
+
+/// The longest wait for a change of the findings. The daemon looks at its host every ten seconds, and a connection that the kernel dropped
+/// counts at the look after it, so a fault that has ended can be a finding for 20 s more.
+const FINDING: Duration = Duration::from_secs(60);
 
 /// A server with the smallest backlog: the kernel lets two connections wait. When the file is there, it accepts none, and both come.
 const FULL: &str = r#"import os, socket, time
@@ -47,7 +51,7 @@ pub(crate) fn findings(machine: &Machine) {
     };
     let watched = include_str!("../../../docs/dsr-doctor.md").matches("| watched by the daemon |").count();
     let healthy = |machine: &Machine| codes(machine, "0").len() == watched && codes(machine, "1").is_empty();
-    machine.until("no finding, and each code", healthy);
+    machine.until_within(FINDING, "no finding, and each code", healthy);
     let pid = machine.property("MainPID");
     assert_eq!(machine.must(&format!("stat -c %U /proc/{pid}")), "announcer");
 
@@ -55,7 +59,7 @@ pub(crate) fn findings(machine: &Machine) {
         .must("touch /run/fill && ip route delete default && echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore");
     let faults = ["arp-answered", "backlog-overflow", "no-return-route"];
     let begun = Instant::now();
-    machine.until("three findings", |machine| {
+    machine.until_within(FINDING, "three findings", |machine| {
         let mut found = codes(machine, "1");
         found.sort();
         found == faults
@@ -71,7 +75,7 @@ pub(crate) fn findings(machine: &Machine) {
     }
 
     machine.must("systemctl stop full && ip route add default via 10.0.1.1 && echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
-    machine.until("no finding again", healthy);
+    machine.until_within(FINDING, "no finding again", healthy);
     let status = machine.must("announcer status --json");
     assert!(!status.contains("no-return-route") && !status.contains("backlog-overflow"), "{status}");
     machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && rm /run/fill");

@@ -8,7 +8,7 @@ pub(crate) fn unnumbered(machine: &Machine) {
     machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
     machine.must("ip link add swp1 type veth peer name swp2 && ip link set swp1 up && ip link set swp2 up");
     machine.must(
-        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"grep ^CapEff /proc/self/status >/tmp/caps\"]\\n\
+        "printf '[[service.check]]\\nname = \"caps\"\\nexec = [\"/bin/sh\", \"-c\", \"grep ^CapEff /proc/self/status >/tmp/new; mv /tmp/new /tmp/caps\"]\\n\
          [[peer]]\\nname = \"r9\"\\ninterface = \"swp1\"\\nasn = \"external\"\\n' >>/etc/announcer/announcer.toml && announcer reload",
     );
     let is_warned =
@@ -31,11 +31,11 @@ pub(crate) fn unnumbered(machine: &Machine) {
     machine.until("the socket after an upgrade", is_open);
     assert_eq!(capabilities(), "0000000000803000");
     let pid = machine.property("MainPID");
-    // Each probe writes the file again, so it can be empty for a moment.
-    let seen = format!("cat /proc/{pid}/root/tmp/caps");
-    machine.until("a check without capabilities", |machine| {
-        machine.run(&seen).1.trim_end() == "CapEff:\t0000000000000000"
-    });
+    // Each probe writes the file again, as a whole.
+    let seen = format!("/proc/{pid}/root/tmp/caps");
+    machine.must(&format!("rm {seen}"));
+    machine.until("a check after the upgrade", |machine| machine.run(&format!("test -e {seen}")).0 == 0);
+    assert_eq!(machine.must(&format!("cat {seen}")), "CapEff:\t0000000000000000");
     machine.must(
         "rm -r /etc/systemd/system/announcer.service.d && systemctl daemon-reload && \
          mv /etc/announcer/before /etc/announcer/announcer.toml && ip link del swp1 && systemctl restart announcer",

@@ -308,7 +308,7 @@ fn on_a_host_of_its_own<F: Future<Output = ()>>(
     play: impl FnOnce() -> F + Send + 'static,
 ) {
     if !nix::unistd::geteuid().is_root() {
-        return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
+        return until::skipped("needs root to make a network namespace; run the tests with sudo");
     }
     let played = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();

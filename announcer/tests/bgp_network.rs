@@ -102,7 +102,7 @@ impl RouterNamespace {
 /// Runs the test in its own network namespace, with a router in another one.
 fn play<F: Future<Output = ()>>(play: impl FnOnce(RouterNamespace) -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
+        return until::skipped("needs root to make a network namespace; run the tests with sudo");
     }
     let played = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();

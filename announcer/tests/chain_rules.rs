@@ -31,7 +31,7 @@ fn with_root(test: impl FnOnce()) {
     if nix::unistd::geteuid().is_root() {
         test();
     } else {
-        println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
+        until::skipped("needs root to make a network namespace; run the tests with sudo");
     }
 }
 

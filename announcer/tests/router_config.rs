@@ -16,7 +16,7 @@ use router_side::routers::{BIRD, FRR, GOBGP, OPENBGPD, Router};
 
 fn each_setup(router: &Router) {
     if !router.is_installed() || !nix::unistd::geteuid().is_root() {
-        println!("skipped: it needs root and {}", router.program);
+        until::skipped(format_args!("needs root and {}", router.program));
         return;
     }
     std::thread::scope(|scope| {

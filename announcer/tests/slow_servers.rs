@@ -131,7 +131,7 @@ fn until_next_hops(count: usize) {
 #[test]
 fn servers_that_are_slow_everywhere_lose_no_route() {
     if !Path::new("/usr/sbin/bird").exists() {
-        eprintln!("skipped: BIRD is not installed");
+        until::skipped("BIRD is not installed");
         return;
     }
     in_new_netns(|folder| {

@@ -39,7 +39,7 @@ fn with(
     test: impl FnOnce(&Path, &Router, &mut Store, Daemon) + Send + 'static,
 ) {
     if !Router::is_installed(software) {
-        println!("skipped: {software:?} is not installed");
+        until::skipped(format_args!("{software:?} is not installed"));
         return;
     }
     in_new_netns(move |folder| {

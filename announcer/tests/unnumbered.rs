@@ -324,7 +324,7 @@ fn without_the_capability_the_reason_names_the_drop_in() {
 /// The session, the routes of both families, and BFD, with the configuration that `announcer router-config` prints.
 fn with_real_router(software: Software) {
     if !Router::is_installed(software) {
-        println!("skipped: {software:?} is not installed");
+        until::skipped(format_args!("{software:?} is not installed"));
         return;
     }
     in_new_netns(move |folder| {

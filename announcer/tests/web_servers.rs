@@ -55,7 +55,7 @@ fn installed(program: &str) -> Option<PathBuf> {
     let found = ["/usr/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(program));
     let found = found.into_iter().find(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped: {program} is not installed");
+        until::skipped(format_args!("{program} is not installed"));
     }
     found
 }

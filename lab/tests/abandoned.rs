@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -54,8 +53,7 @@ fn lab(words: &[&str]) -> Output {
 #[test]
 fn without_docker_it_blocks_its_name_only_while_one_of_its_nodes_may_run() {
     if !Uid::effective().is_root() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: the abandoned lab needs root: make test");
-        return;
+        return until::skipped("the abandoned lab needs root: make test");
     }
     let name = format!("abandoned-{}", Pid::this());
     let up = || lab(&["up", "--engine", "netns", "--name", &name, "tests/pair/pair.clab.yml"]);

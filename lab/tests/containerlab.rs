@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -23,7 +22,7 @@ const KILLS: usize = 10;
 fn skipped(test: &str) -> bool {
     let asked = std::env::var("LAB_ENGINE").is_ok_and(|engine| engine == "containerlab");
     if !asked {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: make e2e ENGINE=containerlab");
+        until::skipped(format_args!("{test}: make e2e ENGINE=containerlab"));
     }
     !asked
 }

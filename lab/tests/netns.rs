@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -25,7 +24,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
 fn skipped(test: &str) -> bool {
     let root = Uid::effective().is_root();
     if !root {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} needs root: make test");
+        until::skipped(format_args!("{test} needs root: make test"));
     }
     !root
 }

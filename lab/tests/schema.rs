@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use lab::topology::Unknown;
@@ -36,12 +35,10 @@ fn schema() -> Option<serde_json::Value> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/clab.schema.json");
     let path = std::env::var_os("CLAB_SCHEMA").map_or(beside, PathBuf::from);
     let Ok(text) = fs::read_to_string(&path) else {
-        // This does not use `eprintln!`, because the test harness captures it.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: containerlab's schema is not at {}; CLAB_SCHEMA names another place",
+        until::skipped(format_args!(
+            "containerlab's schema is not at {}; CLAB_SCHEMA names another place",
             path.display()
-        );
+        ));
         return None;
     };
     Some(serde_json::from_str(&text).unwrap())

@@ -371,13 +371,13 @@ fn bfd_raises_no_false_alarm_on_a_busy_host() {
         .filter(|program| shell(&format!("PATH=$PATH:/usr/sbin command -v {program}")).is_err());
     let missing: Vec<&str> = missing.collect();
     if !missing.is_empty() {
-        return println!(
-            "SKIPPED: {} missing; on Debian: apt-get install iproute2 util-linux tcpdump stress-ng bird2 frr",
+        return until::skipped(format_args!(
+            "{} missing; on Debian: apt-get install iproute2 util-linux tcpdump stress-ng bird2 frr",
             missing.join(", ")
-        );
+        ));
     }
     if let Err(error) = shell("chrt -r 10 true") {
-        return println!("SKIPPED: the kernel refuses real-time scheduling here: {error}");
+        return until::skipped(format_args!("the kernel refuses real-time scheduling here: {error}"));
     }
     let minutes: f64 = std::env::var("MINUTES").map_or(30.0, |text| text.parse().expect("a number"));
     let time = Duration::from_secs_f64(minutes * 60.0);

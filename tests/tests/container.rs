@@ -91,11 +91,11 @@ fn the_web_server() {
 fn the_image_announces_with_net_admin_alone() {
     let engine = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
     if !engine.is_ok_and(|output| output.status.success()) {
-        return println!("SKIPPED: Docker's engine cannot be reached");
+        return until::skipped("Docker's engine cannot be reached");
     }
     let router = match Machine::boot() {
         Ok(machine) => machine,
-        Err(why) => return println!("SKIPPED: no systemd can be booted here: {}", why.trim()),
+        Err(why) => return until::skipped(format_args!("no systemd can be booted here: {}", why.trim())),
     };
     let programs = Path::new(HERE).join("../target/lab/bin");
     let image = format!("announcer-test:{}", std::process::id());

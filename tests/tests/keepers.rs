@@ -162,7 +162,7 @@ fn boot() -> Option<Machine> {
     let machine = match Machine::boot_from("managers/root") {
         Ok(machine) => machine,
         Err(why) => {
-            println!("SKIPPED: no systemd can be booted here: {}", why.trim());
+            until::skipped(format_args!("no systemd can be booted here: {}", why.trim()));
             return None;
         }
     };

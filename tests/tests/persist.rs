@@ -40,7 +40,7 @@ fn persist(image: &Path, args: &[&str]) -> String {
 /// Boots, or prints why it cannot.
 fn boot(image: &Path) -> Option<Machine> {
     Machine::boot_with(image)
-        .map_err(|why| println!("SKIPPED: no systemd can be booted here: {}", why.trim()))
+        .map_err(|why| until::skipped(format_args!("no systemd can be booted here: {}", why.trim())))
         .ok()
 }
 

@@ -179,7 +179,7 @@ pub fn run(folder: &Path, options: &[&str]) -> Command {
 /// root it prints that the test is skipped.
 pub fn in_new_netns(test: impl FnOnce(&Path) + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
+        until::skipped("needs root to make a network namespace; run the tests with sudo");
         return;
     }
     let thread = std::thread::spawn(move || {

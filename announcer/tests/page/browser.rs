@@ -104,7 +104,7 @@ const CONTRAST: &str = r#"(() => {
 fn a_browser_shows_everything_and_runs_nothing_from_outside() {
     in_new_netns(|folder| {
         let Some(mut browser) = Browser::start() else {
-            eprintln!("skipped: chromium is not installed");
+            until::skipped("chromium is not installed");
             return;
         };
         let mut daemon = hostile_host(folder);

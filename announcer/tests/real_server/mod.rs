@@ -24,7 +24,7 @@ impl RealServer {
     pub fn start(program: &str, arguments: &[&str]) -> Option<RealServer> {
         let path = Path::new("/usr/sbin").join(program);
         if !path.exists() {
-            eprintln!("skipped: {program} is not installed");
+            until::skipped(format_args!("{program} is not installed"));
             return None;
         }
         let mut command = Command::new(path);

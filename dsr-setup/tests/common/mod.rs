@@ -36,7 +36,7 @@ pub fn run_tests(
 pub fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
-        println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
+        until::skipped("needs root to make a network namespace; run the tests with sudo");
     }
     is_root
 }

@@ -105,7 +105,7 @@ fn netplan_accepts_the_file_and_its_file_for_lo_has_the_name_of_the_drop_in() {
         std::process::Command::new("netplan").args(["generate", "--root-dir"]).arg(root.path()).output();
     let output = match generate {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return println!("SKIPPED: netplan is not installed; on Debian: apt-get install netplan.io");
+            return until::skipped("netplan is not installed; on Debian: apt-get install netplan.io");
         }
         Err(error) => panic!("{error}"),
         Ok(output) => output,

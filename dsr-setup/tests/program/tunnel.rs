@@ -70,7 +70,7 @@ fn an_interface_with_the_name_of_a_tunnel_is_not_taken_for_one() {
     }
     let host = Host::new();
     if kernel_has("ipip") {
-        return println!("SKIPPED: this kernel makes a device tunl0 itself");
+        return until::skipped("this kernel makes a device tunl0 itself");
     }
     host.netns.run("ip link add tunl0 type veth peer name other");
     let (code, _, stderr) = host.wrapped(&[], &["apply", "--tunnel", "ipip", "--vip", "192.0.2.80"]);

@@ -35,7 +35,7 @@ fn run(words: &[&str]) -> (Option<i32>, String) {
 fn skipped(test: &str) -> bool {
     let root = Uid::effective().is_root();
     if !root {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} needs root: make test");
+        until::skipped(format_args!("{test} needs root: make test"));
     }
     !root
 }

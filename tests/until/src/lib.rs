@@ -1,7 +1,12 @@
-//! Waits for a state. Every test uses this instead of a fixed sleep or its own loop.
+//! Waits for a state. Every test uses this instead of a fixed sleep or its own loop. A test that cannot run here says so by
+//! [`skipped`].
 //!
-//! Touches only the clock.
+//! Touches only the clock and standard error.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by a panic"))]
+
+use std::fmt::Display;
+use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -40,9 +45,33 @@ pub fn assert_until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool
     assert!(held.is_ok(), "not within {limit:?}: {what}");
 }
 
+/// Says on standard error that a test, or a part of it, does not run here, and why. The test harness captures what `println!` and
+/// `eprintln!` print, and shows it only when a test fails; it does not capture this.
+pub fn skipped(why: impl Display) {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    /// The test of [`a_skipped_test_says_so_although_it_passes`].
+    #[test]
+    #[ignore = "another test runs it"]
+    fn skips() {
+        skipped("no such server");
+    }
+
+    #[test]
+    fn a_skipped_test_says_so_although_it_passes() {
+        let arguments = ["--ignored", "--exact", "tests::skips"];
+        let output = Command::new(std::env::current_exe().unwrap()).args(arguments).output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "SKIPPED: no such server\n");
+    }
 
     #[test]
     fn it_looks_until_there_is_something_and_says_at_last_what_there_was_instead() {

@@ -94,7 +94,7 @@ fn programs_of_checks_and_hooks_cannot_act_as_the_daemon() {
 #[ignore = "runs alone"]
 async fn alone_confined() {
     let open = Programs::unconfined(Files::new());
-    let Support::Landlock(abi) = open.0.confinement.support else { return println!("SKIPPED: no Landlock") };
+    let Support::Landlock(abi) = open.0.confinement.support else { return until::skipped("no Landlock") };
     let mut wrong = Vec::new();
     for (script, least) in [
         // Each command works if it is not confined.
@@ -271,7 +271,7 @@ fn alone_kept() {
         };
         let (_sender, configs) = watch::channel(config.clone());
         let confinement = Confinement::new(Files::new(), Some((files, configs)));
-        let Some(pending) = confinement.ruleset().unwrap() else { return println!("SKIPPED: no Landlock") };
+        let Some(pending) = confinement.ruleset().unwrap() else { return until::skipped("no Landlock") };
         let is_kept = confinement.cached.lock().unwrap().is_some();
         assert_eq!(is_kept, pending.rules.is_empty() && !is_new, "{:?}", pending.rules);
     }

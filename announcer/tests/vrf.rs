@@ -2,11 +2,12 @@
 //! the sessions are bound to an `interface` here, and what is not a VRF is refused as one. `tests/vm/run.d/70-vrf.sh` shows the rest, with a
 //! kernel that has VRFs.
 //!
-//! The tests run in network namespaces of their own. They need root and `ip`.
+//! The tests run in network namespaces of their own. They need root and `ip`; that of the checks needs nginx, Unbound and chrony.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod daemon;
+mod real_server;
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -19,6 +20,8 @@ use announcer::config::parse;
 use announcer::health::io::one_shot;
 use announcer::health::outcome::Outcome;
 use daemon::{Daemon, in_new_netns, ip, router, write_config};
+use real_server::RealServer;
+use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,22 +128,25 @@ fn sessions_on_two_devices_and_in_what_is_no_vrf() {
     });
 }
 
-/// What the checks of a service say, whose VIP 192.0.2.80 is on lo.
+/// The checks: a name, and the keys.
+const CHECKS: [(&str, &str); 10] = [
+    ("tcp", "tcp = 80"),
+    ("http", "http = \"http://www.example.com/\""),
+    ("reuse", "http = \"http://www.example.com/\"\nreuse = true"),
+    ("https", "http = \"https://www.example.com/\"\nverify = \"off\""),
+    ("tls", "tls = \"www.example.com\"\nverify = \"off\""),
+    ("grpc", "grpc = \"http://www.example.com:81\""),
+    ("udp", "udp = 54\nexpect = \"pong\""),
+    ("dns", "dns = \"www.example.com\""),
+    ("ntp", "ntp = 123"),
+    ("icmp", "icmp = 56"),
+];
+
+/// What the checks of a service say, whose VIP 192.0.2.80 is on lo: the name, the outcome, and whether it passed.
 fn outcomes(vrf: &str) -> Vec<(String, String, bool)> {
-    let checks = [
-        "tcp = 80",
-        "http = \"http://www.example.com/\"",
-        "http = \"http://www.example.com/\"\nreuse = true",
-        "http = \"https://www.example.com/\"",
-        "tls = \"www.example.com\"",
-        "grpc = \"http://www.example.com:80\"",
-        "udp = 53\nexpect = \"pong\"",
-        "dns = \"www.example.com\"",
-        "ntp = 53",
-        "icmp = 56",
-    ];
-    let checks: String =
-        checks.iter().map(|check| format!("[[service.check]]\n{check}\ntimeout = \"300ms\"\n")).collect();
+    let check =
+        |(name, keys): &(_, _)| format!("[[service.check]]\nname = \"{name}\"\n{keys}\ntimeout = \"1s\"\n");
+    let checks: String = CHECKS.iter().map(check).collect();
     let text = format!(
         "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nasn = 65000\n\
          [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\npeers = [\"r1\"]\n{vrf}\n{checks}"
@@ -151,36 +157,101 @@ fn outcomes(vrf: &str) -> Vec<(String, String, bool)> {
     results.iter().map(|one| (one.check.clone(), one.outcome.to_string(), passed(&one.outcome))).collect()
 }
 
+/// `/healthz` is what a gRPC server says that serves (the message of grpc.health.v1, 8 1), with its status behind it.
+const NGINX: &str = "daemon off;
+master_process off;
+user root;
+pid FOLDER/pid;
+error_log stderr crit;
+events {}
+http {
+  access_log off;
+  server {
+    listen 192.0.2.80:80;
+    listen 192.0.2.80:443 ssl;
+    ssl_certificate FOLDER/cert.pem;
+    ssl_certificate_key FOLDER/key.pem;
+    location = / { return 200; }
+  }
+  server {
+    listen 192.0.2.80:81 http2;
+    root FOLDER;
+    default_type application/grpc;
+    add_trailer grpc-status 0;
+    location = /grpc.health.v1.Health/Check { error_page 404 =200 /healthz; }
+  }
+}
+";
+
+const UNBOUND: &str = "server:
+    directory: \"\"
+    chroot: \"\"
+    username: \"\"
+    pidfile: \"\"
+    do-daemonize: no
+    use-syslog: no
+    interface: 192.0.2.80@53
+    access-control: 0.0.0.0/0 allow
+    module-config: \"iterator\"
+    local-zone: \"example.com.\" static
+    local-data: \"www.example.com. A 192.0.2.80\"
+";
+
+const CHRONY: &str = "bindaddress 192.0.2.80
+allow
+cmdport 0
+bindcmdaddress /
+pidfile FOLDER/chrony.pid
+local stratum 4
+";
+
+/// A server for each of [`CHECKS`], at 192.0.2.80; `None`, with a message, if one of them is not installed.
+fn servers(folder: &Path) -> Option<[RealServer; 3]> {
+    let key = rcgen::generate_simple_self_signed(["www.example.com".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), key.cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), key.signing_key.serialize_pem()).unwrap();
+    std::fs::write(folder.join("healthz"), [0, 0, 0, 0, 2, 8, 1]).unwrap();
+    let start = |program: &str, text: &str, words: &[&str]| {
+        let file = folder.join(program);
+        std::fs::write(&file, text.replace("FOLDER", folder.to_str().unwrap())).unwrap();
+        RealServer::start(program, &[words, &[file.to_str().unwrap()]].concat())
+    };
+    let udp = UdpSocket::bind("192.0.2.80:54").unwrap();
+    std::thread::spawn(move || {
+        loop {
+            let Ok((_, from)) = udp.recv_from(&mut [0; 1500]) else { return };
+            let _ = udp.send_to(b"pong", from);
+        }
+    });
+    let nginx = start("nginx", NGINX, &["-e", "stderr", "-c"])?;
+    let unbound = start("unbound", UNBOUND, &["-d", "-c"])?;
+    // -x: it does not set the clock of this host.
+    let chrony = start("chronyd", CHRONY, &["-d", "-x", "-u", "root", "-f"])?;
+    Some([nginx, unbound, chrony])
+}
+
 #[test]
 fn each_kind_of_check_is_bound_to_the_vrf() {
-    in_new_netns(|_| {
+    in_new_netns(|folder| {
         ip("link add edge type veth peer name far");
         ip("address add 192.0.2.80/32 dev lo");
         ip("link set edge up");
         std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
-        let server = TcpListener::bind("192.0.2.80:80").unwrap();
-        std::thread::spawn(move || {
-            for mut stream in server.incoming().flatten() {
-                let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _ = std::io::Write::write_all(&mut stream, answer);
-            }
-        });
-        let udp = UdpSocket::bind("192.0.2.80:53").unwrap();
-        std::thread::spawn(move || {
-            loop {
-                let Ok((_, from)) = udp.recv_from(&mut [0; 1500]) else { return };
-                let _ = udp.send_to(b"pong", from);
-            }
-        });
-        let outside = outcomes("");
-        let passing = |all: &[(String, String, bool)]| -> Vec<String> {
-            all.iter().filter(|(_, _, passed)| *passed).map(|(check, ..)| check.clone()).collect()
+        let Some(_servers) = servers(folder) else { return };
+        let pass_outside = || {
+            let passed = until(PATIENCE, || {
+                let all = outcomes("");
+                if all.iter().all(|(_, _, passed)| *passed) { Ok(all.len()) } else { Err(all) }
+            });
+            assert_eq!(passed, Ok(CHECKS.len()));
         };
-        assert_eq!(passing(&outside), ["tcp", "http", "http-2", "udp", "icmp"], "{outside:#?}");
+        pass_outside();
         // The VIP and the servers are outside of `edge`.
         let inside = outcomes("vrf = \"edge\"");
-        assert_eq!(passing(&inside), [""; 0], "{inside:#?}");
+        assert_eq!(inside.len(), CHECKS.len());
+        let passed: Vec<_> = inside.iter().filter(|(_, _, passed)| *passed).collect();
+        assert!(passed.is_empty(), "{inside:#?}");
+        pass_outside();
         for (check, outcome, _) in outcomes("vrf = \"nosuch\"") {
             assert_eq!(outcome, "the VRF `nosuch` does not exist", "{check}");
         }

@@ -7,10 +7,10 @@ mod daemon;
 mod real_server;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use daemon::{Daemon, FIXTURE, command, in_new_netns, ip, write_config};
@@ -89,6 +89,52 @@ fn seen(folder: &Path, checks: &[String]) -> Vec<String> {
     let lines: Vec<String> = lines.map(|line| line.split(" after ").next().unwrap().to_owned()).collect();
     assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     lines
+}
+
+/// The test of [`servers_end_with_a_test_that_is_killed`].
+#[test]
+#[ignore = "another test runs it, and kills it"]
+fn starts_nginx_and_waits() {
+    in_new_netns(|folder| {
+        let Some(server) = nginx(folder, "") else { return };
+        let children = format!("/proc/{0}/task/{0}/children", server.pid());
+        assert_until(PATIENCE, "a worker", || {
+            let workers = std::fs::read_to_string(&children).unwrap();
+            // The name of the process says that it is ready for signals.
+            let is_worker = |pid: &str| command_line(pid).contains("worker process");
+            let all = workers.split_whitespace().next().is_some_and(is_worker);
+            if all {
+                println!("processes of nginx: {} {workers}", server.pid());
+            }
+            all
+        });
+        std::thread::sleep(PATIENCE * 2);
+    });
+}
+
+/// The command line of a process; empty, if it has ended.
+fn command_line(pid: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+#[test]
+fn servers_end_with_a_test_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut test = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "starts_nginx_and_waits"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(test.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let running =
+        lines.into_iter().find_map(|line| Some(line.split_once("processes of nginx: ")?.1.to_owned()));
+    test.kill().unwrap();
+    test.wait().unwrap();
+    let Some(running) = running else { return }; // it was skipped, and has said so
+    let pids: Vec<&str> = running.split_whitespace().collect();
+    assert_eq!(pids.len(), 2, "a master process and a worker");
+    assert_until(PATIENCE, "both have ended", || pids.iter().all(|pid| command_line(pid).is_empty()));
 }
 
 /// Waits until so many more probes have passed; none may have failed.

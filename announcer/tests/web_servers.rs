@@ -20,7 +20,7 @@ const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 /// The VIPs in the documented lines.
 const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
 
-/// A web server that is killed when this is dropped. It is one process.
+/// A web server that is killed when this is dropped, and when the test is killed. It is one process.
 struct WebServer(Child);
 
 impl Drop for WebServer {
@@ -33,8 +33,9 @@ impl Drop for WebServer {
 impl WebServer {
     /// Starts the server and waits until it listens.
     fn start(command: &[&str]) -> WebServer {
-        let server =
-            WebServer(Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).spawn().unwrap());
+        let mut child = Command::new("setpriv");
+        child.args(["--pdeathsig", "KILL", "--"]).args(command).stdin(Stdio::null());
+        let server = WebServer(child.spawn().unwrap());
         assert_until(PATIENCE, "the web server listens", || {
             ["127.0.0.1:8080", "[::1]:8080"].iter().all(|to| std::net::TcpStream::connect(to).is_ok())
         });

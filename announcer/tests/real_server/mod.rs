@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A server that is killed when this is dropped, with the processes of its group.
+/// A server that is killed when this is dropped, with the processes of its group. It also ends when the test is killed.
 pub struct RealServer(Child);
 
 impl Drop for RealServer {
@@ -27,7 +27,9 @@ impl RealServer {
             until::skipped(format_args!("{program} is not installed"));
             return None;
         }
-        let mut command = Command::new(path);
+        // When the thread of the test ends, the kernel sends SIGTERM to the server, and the server ends its own processes.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(path);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Some(RealServer(command.process_group(0).spawn().unwrap()))
     }

@@ -188,6 +188,32 @@ fn nginx_gets_ten_requests_over_each_connection_and_no_probe_fails_when_it_is_re
     });
 }
 
+/// nginx takes the header of the PROXY protocol only at the beginning of a connection: a header before each request is a request that it
+/// does not understand.
+#[test]
+fn the_header_of_the_proxy_protocol_is_sent_once_for_a_kept_connection() {
+    in_new_netns(|folder| {
+        ip("address add 192.0.2.80/32 dev lo");
+        let servers = "  server { listen 192.0.2.80:8080 proxy_protocol; location / { return 200 $proxy_protocol_addr; } }\n";
+        let Some(_server) = nginx(folder, servers) else { return };
+        assert_until(PATIENCE, "nginx listens", || TcpStream::connect("192.0.2.80:8080").is_ok());
+        let check = "http = \"http://www.example.com:8080/\"\nexpect_body = \"^192.0.2.80$\"\nreuse = true";
+        let checks = ["v1", "v2"].map(|version| format!("{check}\nsend_proxy = \"{version}\""));
+        let new = |at: usize| format!("192.0.2.80  c{at}  HTTP 200 over a new connection");
+        assert_eq!(seen(folder, &checks), [new(0), new(1)]);
+        let without = seen(folder, &[check.to_owned()]).remove(0);
+        assert!(!without.contains("HTTP 200"), "{without}");
+        std::fs::write(folder.join("requests"), "").unwrap();
+        let daemon = Daemon::start(folder, &config(&checks));
+        daemon.until_all_are(PATIENCE, "announced");
+        until_passed(100.0);
+        let connections: Vec<u32> = requests(folder)["HTTP/1.1 "].values().copied().collect();
+        assert!(connections.iter().all(|requests| *requests <= PROBES), "{connections:?}");
+        let full = connections.iter().filter(|requests| **requests == PROBES).count();
+        assert!(full >= 3, "{connections:?}");
+    });
+}
+
 /// HAProxy closes each connection at the moment of the next request, again and again.
 #[test]
 fn haproxy_that_closes_its_idle_connections_is_healthy() {

@@ -23,7 +23,7 @@ use nix::sys::socket::sockopt::Ipv6RecvHopLimit;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt};
 use real_router::{Router, Software, Way};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use until::until;
+use until::{assert_until, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const VIP: &str = "192.0.2.80";
@@ -242,7 +242,12 @@ fn a_session_ends_with_the_lifetime_of_its_router_and_the_next_one_gets_it() {
 /// all the same, so its session goes on, also when the network changes.
 #[test]
 fn a_session_stays_with_its_router_when_another_one_is_learnt() {
-    with("hold_time = \"90s\"\n", |_, link, daemon| {
+    in_new_netns(|folder| {
+        serve();
+        let (link, log) = (Link::new(), folder.join("log"));
+        write_config(folder, &config("hold_time = \"90s\"\n"));
+        let to_log = std::fs::File::create(&log).unwrap();
+        let daemon = Daemon::spawn(folder, run(folder, &["--log", "info"]).stderr(to_log));
         link.heard();
         link.advertise(1, 1800, 255);
         until_peer(&daemon, "the session", |peer| is_up(peer, "fe80::1"));
@@ -253,6 +258,11 @@ fn a_session_stays_with_its_router_when_another_one_is_learnt() {
         daemon.until_status(PATIENCE, "the warning", |status| is_named(&status.warnings));
         daemon.until_status(PATIENCE, "the other router is learnt", |status| !is_named(&status.warnings));
         ip("link add other type veth peer name another");
+        ip("link set another up");
+        ip("link set other up");
+        assert_until(PATIENCE, "the daemon has heard of the link", || {
+            std::fs::read_to_string(&log).unwrap().contains("link went up interface=other")
+        });
         // A session that moves waits for three seconds before.
         std::thread::sleep(Duration::from_secs(5));
         let peer = daemon.status().unwrap().peers.remove(0);

@@ -12,6 +12,13 @@ mod routers {
 use routers::bench::Bench;
 use routers::cases::CASES;
 
+#[test]
+fn a_case_that_expects_a_session_expects_no_hint() {
+    for case in CASES.iter().copied().flatten().filter(|case| case.reason.is_empty()) {
+        assert!(case.hint.is_empty(), "{}: a hint without a reason", case.name);
+    }
+}
+
 /// `ROUTER_HINTS=words` runs the cases whose name contains these words.
 #[test]
 #[ignore = "needs root and routers; `make interop` runs it"]

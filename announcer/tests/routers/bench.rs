@@ -85,7 +85,7 @@ impl Bench {
         let shown = self.wait(|peer| {
             let has = |key: &str, words: &[&str]| words.iter().all(|words| text(peer, key).contains(words));
             if case.reason.is_empty() {
-                return peer["state"] == "Established";
+                return peer["state"] == "Established" && text(peer, "hint").is_empty();
             }
             has("reason", case.reason) && has("hint", case.hint)
         })?;

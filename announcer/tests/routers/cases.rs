@@ -27,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) bgp: &'static str,
     /// Our `[[peer]]` tables.
     pub(crate) ours: &'static str,
-    /// Texts that the reason has to contain; empty: a session is expected.
+    /// Texts that the reason has to contain; empty: a session without a hint is expected.
     pub(crate) reason: &'static [&'static str],
     /// Texts that the hint has to contain.
     pub(crate) hint: &'static [&'static str],

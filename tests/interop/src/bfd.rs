@@ -143,7 +143,7 @@ fn lost(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     let cease = bench.seen.wire.wait(mark, PATIENCE, |message| message.kind() == NOTIFICATION);
     let cease = cease.context("no session has ended")?;
     let said = cease.notification().map(|(code, subcode, _)| (code, subcode));
-    ensure!(said == Some(BFD_DOWN), "{} sent {said:?}", cease.from);
+    ensure!(cease.from.to_string() == FRONTEND && said == Some(BFD_DOWN), "{} sent {said:?}", cease.from);
     until(PATIENCE, || {
         let bfd = peer(bench)?["bfd"].clone();
         ensure!(bfd["flaps"].as_u64() > Some(flaps), "{bfd}");
@@ -170,7 +170,10 @@ fn silence(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
 }
 
 /// Packets that the frontend drops until this ends, also if a case fails before.
-struct Cut<'a>(&'a Bench);
+struct Cut<'a> {
+    bench: &'a Bench,
+    is_ended: bool,
+}
 
 impl Cut<'_> {
     /// Nothing is dropped yet.
@@ -178,28 +181,31 @@ impl Cut<'_> {
         let chains = ["in", "out"]
             .map(|one| format!("add chain inet cut {one} {{ type filter hook {one}put priority 0; }}; "));
         bench.frontend()?.must(&["nft", &format!("add table inet cut; {}", chains.concat())])?;
-        Ok(Cut(bench))
+        Ok(Cut { bench, is_ended: false })
     }
 
     /// Drops what matches, in this direction (`in` or `out`).
     fn drop_packets(&self, direction: &str, which: &str) -> Result<()> {
         let device = if direction == "in" { "iif" } else { "oif" };
         let rule = format!("add rule inet cut {direction} {device} != lo {which} drop");
-        self.0.frontend()?.must(&["nft", &rule])?;
+        self.bench.frontend()?.must(&["nft", &rule])?;
         Ok(())
     }
 
     /// Drops nothing any more.
-    fn end(self) -> Result<()> {
-        self.0.frontend()?.must(&["nft", "delete table inet cut"])?;
+    fn end(mut self) -> Result<()> {
+        self.bench.frontend()?.must(&["nft", "delete table inet cut"])?;
+        self.is_ended = true;
         Ok(())
     }
 }
 
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
-        // After `end` there is nothing to do, and a case that failed has its own error.
-        let _ = self.0.frontend().map(|node| node.exec(&["nft", "flush", "ruleset"]));
+        if !self.is_ended {
+            // A case that failed has its own error.
+            let _ = self.bench.frontend().map(|node| node.exec(&["nft", "delete table inet cut"]));
+        }
     }
 }
 

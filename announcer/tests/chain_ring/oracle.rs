@@ -292,7 +292,8 @@ impl Oracle {
 
     /// The hosts with a dead daemon whose rules do not fit: a host has lost power or has joined since it died, which nobody can tell its
     /// kernel; or a host that has joined since then has not heard it; or so many are in the rings of others now, although they do not
-    /// announce yet, that its mark ends before a packet has come round. And the hosts that keep one that had forgotten them when it left.
+    /// announce yet, that its mark ends before a packet has come round. And the hosts that have left and are still in the ring of
+    /// one that they had forgotten: a packet that comes to one of them ends there. One that does not is not excused.
     fn outdated(hosts: &[Host]) -> HostSet {
         let mut set = HostSet::default();
         let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
@@ -320,9 +321,9 @@ impl Oracle {
         // or because that host had never heard it.
         for host in hosts.iter().filter(|host| host.restarted.is_some()) {
             let Some(rules) = &host.rules else { continue };
-            let keeps = |other: &Host| rules.ring.has(other.own()).v4 && forgotten(host, other);
-            if hosts.iter().any(keeps) {
-                set.insert(host.index);
+            let kept = |other: &&Host| rules.ring.has(other.own()).v4 && forgotten(host, other);
+            for other in hosts.iter().filter(kept) {
+                set.insert(other.index);
             }
         }
         set

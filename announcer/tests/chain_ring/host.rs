@@ -69,6 +69,10 @@ impl HostSet {
         self.0 & other.0 != 0
     }
 
+    pub fn without(self, other: HostSet) -> Self {
+        HostSet(self.0 & !other.0)
+    }
+
     pub fn remove(&mut self, host: usize) {
         self.0 &= !(1 << host);
     }

@@ -73,7 +73,8 @@ pub struct Oracle {
     pub checks: Checks,
     /// Whether one heartbeat of three arrives, all lists are equal, and there are no partitions: then every property holds.
     orderly: bool,
-    /// The hosts that were removed while they started, until their daemon has ended and their rules are gone: docs/chain.md says that this is not done.
+    /// The hosts that were removed while they started: docs/chain.md says that this is not done. Until their daemon has ended and their rules
+    /// are gone; or until they announce; or until they are in all lists again and the rings are repaired.
     pub removed_at_start: HostSet,
     /// From when on every living owner is reached.
     pub repaired: Instant,
@@ -142,6 +143,7 @@ impl Oracle {
         if !self.orderly {
             return;
         }
+        self.removed_at_start.remove(host);
         // It has not heard a host whose daemon was dead until now, or it waits for it in vain; also if that host has died since then and
         // is not found dead yet.
         let unheard = |other: &Host| other.down.is_some() || begun_within(other, NEW_TO_EACH_OTHER, now);
@@ -227,6 +229,9 @@ impl Oracle {
             hosts.iter().filter(|host| host.owns && host.powered).map(|host| host.index).collect();
         for host in hosts.iter().filter(|host| host.rules.is_none() && host.daemon.is_none()) {
             self.removed_at_start.remove(host.index);
+        }
+        if now >= self.changed_lists + repair() {
+            self.removed_at_start = self.removed_at_start.without(self.listed);
         }
         let outdated = Self::outdated(hosts).union(self.removed_at_start);
         let wanted = owners.iter().copied().map(Some).chain([None]);

@@ -303,7 +303,8 @@ impl Oracle {
         let mut set = HostSet::default();
         let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
         let in_rings = HostSet::of(rings.filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member)));
-        let hops = hosts.iter().filter(|host| host.rules.is_some() && in_rings.has(host.index)).count();
+        let takes_hop = |host: &Host| host.rules.is_some() && in_rings.has(host.index);
+        let hops = hosts.iter().filter(|host| takes_hop(host)).count();
         for orphan in hosts.iter().filter(|host| host.powered && host.down.is_some()) {
             let Some(rules) = &orphan.rules else { continue };
             let own = orphan.own();
@@ -316,9 +317,10 @@ impl Oracle {
                 let unknown = host.rules.as_ref().is_some_and(|rules| !rules.ring.has(own).v4);
                 joined || dead || unknown
             });
-            // The last hop of a round is back to this host.
+            // The last hop of a round is back to this host. Its length is too short only if there is one that it does not know.
             let short = rules.ring.v4.is_some_and(|forwarding| usize::from(forwarding.length) + 1 < hops);
-            if misfit || short {
+            let unknown = hosts.iter().any(|host| takes_hop(host) && !rules.ring.has(host.own()).v4);
+            if misfit || short && unknown {
                 set.insert(orphan.index);
             }
         }

@@ -100,6 +100,8 @@ pub struct Host {
     stored_list: HostSet,
     /// Since when it has rules.
     pub rules_since: Option<Instant>,
+    /// When a daemon made its present rules, and began to install them.
+    pub rules_made: Option<Instant>,
     pub daemon: Option<Daemon>,
     pub announces: bool,
     /// Whether it may own flows: it has announced since it was powered on, and its rules were not removed.
@@ -139,7 +141,8 @@ pub struct Daemon {
     believed: Believed,
     /// Whose MAC addresses are known.
     macs: HostSet,
-    installing: Option<Rules>,
+    /// The rules that are being installed, and since when.
+    installing: Option<(Rules, Instant)>,
     said_rules: bool,
     pub leaving: Option<Leaving>,
     /// When it decides next, if nothing changes before.
@@ -179,6 +182,7 @@ impl Host {
             stored: Vec::new(),
             stored_list: HostSet::default(),
             rules_since: None,
+            rules_made: None,
             daemon: None,
             announces: false,
             owns: false,
@@ -332,7 +336,9 @@ impl Host {
                 }
             }
             Arrival::Installed { daemon: number } if *number == daemon.number => {
-                let before = std::mem::replace(&mut self.rules, daemon.installing.take());
+                let (rules, made) = daemon.installing.take().unzip();
+                self.rules_made = made;
+                let before = std::mem::replace(&mut self.rules, rules);
                 self.changed = true;
                 self.rules_since.get_or_insert(world.now);
                 daemon.decided = None;
@@ -407,7 +413,7 @@ impl Host {
         if daemon.installing.is_none() && settled(&others) && !installed {
             let time = Duration::from_micros(world.luck.u64(3_000..30_000));
             world.network.put(now + time, self.index, Arrival::Installed { daemon: daemon.number });
-            daemon.installing = Some(want);
+            daemon.installing = Some((want, now));
         }
         if let (Some(rules), true) = (&self.rules, settled(&others)) {
             let known = rules.ring.entries.iter().filter(|entry| entry.v4 != Some(Absence::NotAgreed));

@@ -193,7 +193,7 @@ impl Oracle {
 
     /// The rules of a host pass over a member now that they had in the ring before.
     pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
-        let (returned, host) = (host.returned, host.index);
+        let (returned, made, host) = (host.returned, host.rules_made, host.index);
         // One that was off has rules again, of which this host has not heard.
         let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
@@ -208,8 +208,7 @@ impl Oracle {
         // The others had said to it that they have left.
         let again = why == Some(Absence::Left) && self.added.has(host) && now < self.changed_lists + repair();
         // It was removed and is added again, while rules were just being installed that were made when no list named it.
-        let installing = why.is_none() && self.added.has(member.index);
-        let installing = installing && now < self.changed_lists + LONGEST_INSTALL;
+        let installing = why.is_none() && self.added.has(member.index) && made <= Some(self.changed_lists);
         let lists = added || again || installing || !listed;
         let excused = !member.powered || new || silent || left || lists || !self.orderly;
         assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);

@@ -111,8 +111,8 @@ pub struct Host {
     digest: ListDigest,
     /// Whether a reload has given it a list without itself: `list` is the one before, with which its daemon leaves, and so does its next one.
     removed: bool,
-    /// Whether it has left and removed its rules.
-    pub gone: bool,
+    /// Since when it has left and has no rules.
+    pub gone: Option<Instant>,
     /// Whether its daemon had said that it has left when it died.
     pub died_leaving: bool,
     /// Whether a daemon before this one had said so: its members did not wait for this host, and it does not keep them.
@@ -186,7 +186,7 @@ impl Host {
             daemon: None,
             announces: false,
             owns: false,
-            gone: false,
+            gone: None,
             died_leaving: false,
             returned: false,
             unheard: HostSet::default(),
@@ -224,7 +224,7 @@ impl Host {
     pub fn start(&mut self, number: u128, world: &mut World<'_>) -> Vec<Effect> {
         self.powered = true;
         self.returned |= self.died_leaving;
-        (self.down, self.flows_end, self.gone, self.died_leaving) = (None, None, false, false);
+        (self.down, self.flows_end, self.gone, self.died_leaving) = (None, None, None, false);
         let mut believed = Believed::default();
         let macs = self.rules.as_ref().map(|rules| rules.believed).unwrap_or_default();
         believed.update(macs.iter().map(address), world.now);
@@ -457,7 +457,7 @@ impl Host {
                         self.unheard.insert(index(*member));
                     }
                 }
-                (self.rules, self.rules_since, self.daemon, self.gone) = (None, None, None, true);
+                (self.rules, self.rules_since, self.daemon, self.gone) = (None, None, None, Some(now));
                 effects.push(Effect::Gone);
                 return effects;
             }

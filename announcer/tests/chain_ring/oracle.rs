@@ -133,7 +133,7 @@ impl Oracle {
             let knows = knows && !other.returned;
             !knows && other.daemon.as_ref().is_some_and(|daemon| now < daemon.began + INTERVAL * KEEPS_RULES)
         };
-        if Self::outdated(hosts) != HostSet::default() || hosts.iter().any(unheard) {
+        if Self::outdated(hosts, now) != HostSet::default() || hosts.iter().any(unheard) {
             self.extend(now + INTERVAL * KEEPS_RULES + repair());
         }
     }
@@ -153,7 +153,7 @@ impl Oracle {
             began.is_some_and(|began| now < began + START_WAIT)
         };
         // And it waits for one that has just left, which may never hear of it.
-        let waits = |other: &Host| unheard(other) || starting(other) || other.gone;
+        let waits = |other: &Host| unheard(other) || starting(other) || other.gone.is_some();
         let lists = now < self.changed_lists + START_WAIT;
         let excused = now < self.repaired || lists || hosts.iter().any(waits);
         assert!(!late || excused, "host {host} announces although it is not in every ring");
@@ -232,7 +232,7 @@ impl Oracle {
         if now >= self.changed_lists + repair() {
             self.removed_at_start = self.removed_at_start.without(self.listed);
         }
-        let outdated = Self::outdated(hosts).union(self.removed_at_start);
+        let outdated = Self::outdated(hosts, now).union(self.removed_at_start);
         let wanted = owners.iter().copied().map(Some).chain([None]);
         let pairs = owners.len() * (owners.len() + 1);
         if pairs <= MOST_PAIRS {
@@ -298,7 +298,7 @@ impl Oracle {
     /// kernel; or a host that has joined since then has not heard it; or so many are in the rings of others now, although they do not
     /// announce yet, that its mark ends before a packet has come round. And the hosts that have left and are still in the ring of
     /// one that they had forgotten: a packet that comes to one of them ends there. One that does not is not excused.
-    fn outdated(hosts: &[Host]) -> HostSet {
+    fn outdated(hosts: &[Host], now: Instant) -> HostSet {
         let mut set = HostSet::default();
         let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
         let in_rings = HostSet::of(rings.filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member)));
@@ -311,7 +311,7 @@ impl Oracle {
                 let has = rules.ring.has(host.own()).v4;
                 let joined = host.owns && !has;
                 // One that has left has waited for this host if it knew of it: its daemon may have begun after this one died.
-                let waited = host.gone && !host.unheard.has(orphan.index);
+                let waited = host.gone.is_some() && !host.unheard.has(orphan.index);
                 let dead = has && host.rules.is_none() && !waited;
                 let unknown = host.rules.as_ref().is_some_and(|rules| !rules.ring.has(own).v4);
                 joined || dead || unknown
@@ -327,7 +327,7 @@ impl Oracle {
         // or because that host had never heard it.
         for host in hosts.iter().filter(|host| host.restarted.is_some()) {
             let Some(rules) = &host.rules else { continue };
-            let kept = |other: &&Host| rules.ring.has(other.own()).v4 && forgotten(host, other);
+            let kept = |other: &&Host| rules.ring.has(other.own()).v4 && forgotten(host, other, now);
             for other in hosts.iter().filter(kept) {
                 set.insert(other.index);
             }
@@ -335,8 +335,15 @@ impl Oracle {
         set
     }
 
-    /// No more faults have happened for long: the rings are equal and complete, and packets reach their owners in any case.
-    pub fn quiet(&mut self, hosts: &mut [Host], network: &Network, now: Instant, luck: &mut fastrand::Rng) {
+    /// No more faults have happened for long: the rings are equal and complete, and packets reach their owners in any case. Returns whether
+    /// a host still keeps one that has left, which it may for the time of a silence.
+    pub fn quiet(
+        &mut self,
+        hosts: &mut [Host],
+        network: &Network,
+        now: Instant,
+        luck: &mut fastrand::Rng,
+    ) -> bool {
         let living: Vec<usize> = hosts
             .iter()
             .filter(|host| host.rules.is_some() && !host.has_left())
@@ -351,7 +358,7 @@ impl Oracle {
             // are not installed, or that does not believe us.
             let gone = |member: &usize| {
                 let other = &hosts[*member];
-                other.gone && !self.orderly || forgotten(&hosts[*host], other)
+                !self.orderly && may_keep(&hosts[*host], other, now) || forgotten(&hosts[*host], other, now)
             };
             let kept = ring.entries.iter().any(|entry| {
                 matches!(entry.v4, None | Some(Absence::NoRules | Absence::NotBelieved))
@@ -370,13 +377,20 @@ impl Oracle {
         self.repaired = now;
         hosts[0].changed = true;
         self.check(hosts, network, now, luck);
+        silent
     }
 }
 
-/// Whether another host has left and did not know this one then, or had never heard it.
-fn forgotten(host: &Host, other: &Host) -> bool {
+/// Whether a host may still keep another one that has left, as a silent one: if it has not heard that, for the time of a silence after it
+/// has left, or after our daemon has begun, which knows it from the former one.
+fn may_keep(host: &Host, other: &Host, now: Instant) -> bool {
+    other.gone.is_some_and(|gone| now < host.restarted.map_or(gone, |at| at.max(gone)) + SILENCE + repair())
+}
+
+/// Whether a host may still keep another one that has left and did not know this one then, or had never heard it.
+fn forgotten(host: &Host, other: &Host, now: Instant) -> bool {
     let forgot = other.restarted.is_some() && other.forgot.has(host.index);
-    other.gone && (forgot || other.unheard.has(host.index))
+    may_keep(host, other, now) && (forgot || other.unheard.has(host.index))
 }
 
 /// Whether a daemon has begun in the last `intervals` on a host that had rules.

@@ -349,7 +349,7 @@ impl Oracle {
             .filter(|host| host.rules.is_some() && !host.has_left())
             .map(|host| host.index)
             .collect();
-        let mut silent = false;
+        let (mut keeps, mut silent, mut left_out) = (false, false, HostSet::default());
         for host in &living {
             let ring = &hosts[*host].rules.as_ref().unwrap().ring;
             let members =
@@ -364,20 +364,26 @@ impl Oracle {
                 matches!(entry.v4, None | Some(Absence::NoRules | Absence::NotBelieved))
                     && gone(&index(entry.member))
             });
-            let members: Vec<usize> = members.filter(|member| !gone(member)).collect();
-            silent |= kept;
+            let mut members: Vec<usize> = members.collect();
+            let in_ring = members.len();
+            members.retain(|member| !gone(member));
+            (keeps, silent) = (keeps || kept, silent || members.len() < in_ring);
             // As long as it is kept, its list differs, and no member that was added is in this ring.
             let not_agreed = ring.entries.iter().filter(|entry| entry.v4 == Some(Absence::NotAgreed));
-            let not_agreed = HostSet::of(not_agreed.map(|entry| index(entry.member)));
+            let not_agreed = HostSet::of(not_agreed.map(|entry| index(entry.member)).filter(|_| kept));
+            left_out = left_out.union(not_agreed);
             let wanted: Vec<usize> =
-                living.iter().copied().filter(|member| !kept || !not_agreed.has(*member)).collect();
+                living.iter().copied().filter(|member| !not_agreed.has(*member)).collect();
             assert_eq!(members, wanted, "the ring of host {host}\n{}", tell(hosts));
         }
         self.orderly |= !silent;
+        let listed = self.listed;
+        self.listed = listed.without(left_out);
         self.repaired = now;
         hosts[0].changed = true;
         self.check(hosts, network, now, luck);
-        silent
+        self.listed = listed;
+        keeps
     }
 }
 

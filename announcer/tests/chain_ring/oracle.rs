@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use announcer::chain::ring::Absence;
 
-use crate::host::{Host, HostSet, INTERVAL, LONGEST_INSTALL, START_WAIT, address, index};
+use crate::host::{Host, HostSet, INTERVAL, KEEPS_RULES, LONGEST_INSTALL, START_WAIT, address, index};
 use crate::network::{LONGEST_DELAY, Network};
 use crate::packet::{End, walk};
 
@@ -15,9 +15,6 @@ use crate::packet::{End, walk};
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a host that has lost power is off at least, if its daemon lived: [`least_off`].
 const LEAST_OFF: Duration = Duration::from_secs(1);
-/// How long a daemon that begins may keep the rules of the former one: it replaces them when it has heard every member, or has waited 8
-/// intervals for it. The ninth is for the turn after that.
-const KEEPS_RULES: u32 = 9;
 /// For how long two hosts, of which one announces and the daemon of the other has just begun, may not know each other: the first has not
 /// waited for a daemon that was dead, and the second keeps its rules, then hears that it is believed, and installs its new ones.
 const NEW_TO_EACH_OTHER: u32 = KEEPS_RULES + 4;
@@ -259,7 +256,7 @@ impl Oracle {
         network: &Network,
         now: Instant,
     ) {
-        let way = walk(hosts, network, origin, owner);
+        let way = walk(hosts, network, origin, owner, now);
         assert!(
             way.hops <= 32 || way.stranger,
             "a packet from {origin} for {owner:?} has made {} hops\n{}",
@@ -267,12 +264,13 @@ impl Oracle {
             tell(hosts)
         );
         let checks = &mut self.checks;
+        let want = if owner.is_some() { End::Reached } else { End::Answered };
         if way.stranger {
             checks.strangers += 1;
+            checks.unreached += u64::from(way.end != want);
             return;
         }
         checks.hops = checks.hops.max(way.hops);
-        let want = if owner.is_some() { End::Reached } else { End::Answered };
         let meets = way.visited.overlaps(outdated) || owner.is_some_and(|owner| outdated.has(owner));
         let excuse = match () {
             () if !self.orderly => Some(&mut checks.disorderly),

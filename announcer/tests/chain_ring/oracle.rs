@@ -13,8 +13,6 @@ use crate::packet::{End, walk};
 
 /// How long a host whose daemon is dead stays in the rings.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a host that has lost power is off at least, if its daemon lived: [`least_off`].
-const LEAST_OFF: Duration = Duration::from_secs(1);
 /// For how long two hosts, of which one announces and the daemon of the other has just begun, may not know each other: the first has not
 /// waited for a daemon that was dead, and the second keeps its rules, then hears that it is believed, and installs its new ones.
 const NEW_TO_EACH_OTHER: u32 = KEEPS_RULES + 4;
@@ -43,7 +41,7 @@ fn asked_late(host: &Host, now: Instant) -> Duration {
 /// How long a host that loses power now is off at least. It boots longer than the others need to find it dead; one that were back sooner
 /// would be in their rings without having rules.
 pub fn least_off(host: &Host, now: Instant) -> Duration {
-    LEAST_OFF + asked_late(host, now)
+    repair() + asked_late(host, now)
 }
 
 /// Counters of what was checked.
@@ -181,7 +179,7 @@ impl Oracle {
     pub fn dropped(&self, host: usize, member: &Host, now: Instant) {
         // A dead daemon is not a dead host for 30 s. One that has removed its rules forwards nothing.
         // One that was off has rules again, of which this host has not heard.
-        let dead = !member.powered || member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
+        let dead = !member.powered || member.rules_since.is_none_or(|since| now < since + repair());
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
         let excused = dead || silent || !listed || !self.orderly;
@@ -192,7 +190,7 @@ impl Oracle {
     pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
         let (returned, made, host) = (host.returned, host.rules_made, host.index);
         // One that was off has rules again, of which this host has not heard.
-        let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
+        let new = member.rules_since.is_none_or(|since| now < since + repair());
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
         // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet or has

@@ -15,8 +15,9 @@
 //! All agree when each member of the new list that lives has said that its list is the same. A removed member need not agree.
 //!
 //! A removed member that hears from us that we have left skips us. So nobody may forward to it any more then. But a member whose
-//! daemon has died keeps its rules until its next daemon replaces them. The 12 intervals begin again while the daemon of a member of the
-//! list is dead, and when its next one is heard. If the daemon of the removed member itself is dead, we go on until we have said to its
+//! daemon has died keeps its rules until its next daemon replaces them; and the next daemon of a member that had left may come back with the
+//! former list. The 12 intervals begin again while the daemon of a member of the list is dead, when its next one is heard, and while one
+//! that lives has another list. If the daemon of the removed member itself is dead, we go on until we have said to its
 //! next one that we have left: its rules still forward to us, and it would keep us for the time of a silent member.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +47,7 @@ pub struct MemberLists {
     /// Those that are not in the ring yet.
     added: BTreeSet<IpAddr>,
     /// Those of an earlier list, and since when the members agree that they are none and none of the daemons has begun or was dead; `None`:
-    /// they do not agree.
+    /// they have not agreed yet.
     removed: BTreeMap<IpAddr, Option<Instant>>,
     agreed: bool,
 }
@@ -104,13 +105,13 @@ impl MemberLists {
         self.agreed = self.list.iter().filter(|member| !ours.contains(member)).all(agrees);
         if self.agreed {
             self.added.clear();
-            let began = self.last_beginning(ours, others, interval, now);
-            for since in self.removed.values_mut() {
-                let since = since.get_or_insert(now);
-                // Once we say that we have left, nobody forwards to that member any more.
-                if now < *since + interval * LEFT_AFTER {
-                    *since = began.map_or(*since, |began| began.max(*since));
-                }
+            self.removed.values_mut().for_each(|since| _ = since.get_or_insert(now));
+        }
+        let began = if self.agreed { self.last_beginning(ours, others, interval, now) } else { Some(now) };
+        for since in self.removed.values_mut().flatten() {
+            // Once we say that we have left, nobody forwards to that member any more.
+            if now < *since + interval * LEFT_AFTER {
+                *since = began.map_or(*since, |began| began.max(*since));
             }
         }
         self.removed.retain(|member, since| {

@@ -147,6 +147,27 @@ fn a_removed_member_is_not_told_that_we_have_left_before_every_daemon_has_replac
 }
 
 /// With a loss of two heartbeats of three, members are silent for up to 1.6 intervals again and again.
+/// A member that had left need not agree. If its stop is interrupted, its next daemon may have the former list, and forwards to the removed
+/// member.
+#[test]
+fn a_removed_member_is_not_told_that_we_have_left_while_one_that_came_back_has_another_list() {
+    let begin = Instant::now();
+    let mut lists = MemberLists::new(&list(&[1, 2, 3]), None);
+    lists.update(&list(&[1, 2]));
+    let mut others = others(&[(2, &[1, 2, 3]), (3, &[1, 2, 3])], begin);
+    for tenth in 0..40 {
+        let now = begin + INTERVAL * tenth;
+        let observed = others.get_mut(&address(2)).unwrap();
+        observed.state = if tenth < 5 { MemberState::Left } else { MemberState::Alive };
+        if tenth == 20 {
+            observed.said.as_mut().unwrap().facts.members = ListDigest::of_members(&list(&[1, 2]));
+        }
+        lists.step(&list(&[1]), &others, INTERVAL, now);
+        assert_eq!((lists.ring(), lists.agreed()), (list(&[1, 2]), !(5..20).contains(&tenth)));
+        assert_eq!(lists.left(INTERVAL, now).is_empty(), tenth < 19 + 12, "{tenth}");
+    }
+}
+
 #[test]
 fn a_short_silence_is_no_dead_daemon() {
     let begin = Instant::now();

@@ -229,6 +229,9 @@ impl Simulation {
                     self.sum.announced += 1;
                     self.oracle.announced(host, late, &self.hosts, self.now);
                 }
+                Effect::SaidLeft(member) => {
+                    self.oracle.said_left(host, &self.hosts[index(member)], &self.hosts, self.now);
+                }
                 Effect::Gone => self.sum.left += 1,
                 Effect::Dropped(member) => {
                     let member = &self.hosts[index(member)];

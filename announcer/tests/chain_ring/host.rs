@@ -149,6 +149,8 @@ pub struct Daemon {
     /// The rules that are being installed, and since when.
     installing: Option<(Rules, Instant)>,
     said_rules: bool,
+    /// The removed members to which it says that it has left.
+    said_left: HostSet,
     pub leaving: Option<Leaving>,
     /// When it decides next, if nothing changes before.
     decides: Option<Instant>,
@@ -165,6 +167,8 @@ pub enum Effect {
         late: bool,
     },
     Gone,
+    /// It stays, and has begun to say to a removed member that it has left.
+    SaidLeft(IpAddr),
     /// It declares a member dead.
     Dropped(IpAddr),
     /// Its new rules pass over a member that the former ones had in the ring, and why; `None`: no list names it any more.
@@ -252,6 +256,7 @@ impl Host {
             macs,
             installing: None,
             said_rules: self.rules.is_some(),
+            said_left: HostSet::default(),
             leaving: None,
             decides: None,
             others: BTreeMap::new(),
@@ -331,8 +336,8 @@ impl Host {
                     Err(other) => panic!("{other:?}"),
                 }
                 if !heard && (state, said) == (member.state(), member.said().copied()) {
-                    self.send(world);
-                    return Vec::new();
+                    self.send(&mut effects, world);
+                    return effects;
                 }
             }
             Arrival::KernelAnswer { of } => {
@@ -391,7 +396,7 @@ impl Host {
         let forgot = daemon.believed.expire(now);
         let changed = daemon.peers.observe(&mut daemon.others, now);
         if daemon.decided == Some(daemon.macs) && daemon.leaving.is_none() && !forgot && !changed {
-            self.send(world);
+            self.send(&mut effects, world);
             return effects;
         }
         let mut others = std::mem::take(&mut daemon.others);
@@ -487,12 +492,12 @@ impl Host {
         let stays = self.announces && daemon.said_rules && daemon.decides.is_none();
         daemon.decided = (done && stays).then_some(daemon.macs);
         daemon.others = others;
-        self.send(world);
+        self.send(&mut effects, world);
         effects
     }
 
     /// Sends the heartbeats that are due.
-    fn send(&mut self, world: &mut World<'_>) {
+    fn send(&mut self, effects: &mut Vec<Effect>, world: &mut World<'_>) {
         let now = world.now;
         let Some(daemon) = &mut self.daemon else { return };
         let facts = Facts {
@@ -508,6 +513,7 @@ impl Host {
             services: ListDigest::default(),
         };
         let left = daemon.lists.left(INTERVAL, now);
+        daemon.said_left = HostSet::of(daemon.said_left.iter().filter(|host| left.contains(&address(*host))));
         let mut deadline = daemon.decides;
         for peer in daemon.peers.iter_mut() {
             if peer.due() <= now {
@@ -520,6 +526,9 @@ impl Host {
                     }
                     let known = peer.state().lives();
                     let presence = if left.contains(&member) { MemberPresence::Left } else { facts.presence };
+                    if left.contains(&member) && daemon.said_left.insert(other) {
+                        effects.push(Effect::SaidLeft(member));
+                    }
                     let facts = Facts { presence, ..facts };
                     let heartbeat = heartbeat(header, facts, self.rules.as_ref(), known);
                     world.network.send(self.index, other, heartbeat, now, world.luck);

@@ -209,6 +209,20 @@ impl Oracle {
         assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);
     }
 
+    /// A host begins now to say to a removed member that it has left. That member then passes over it, so nobody may forward to it any more.
+    pub fn said_left(&self, host: usize, member: &Host, hosts: &[Host], now: Instant) {
+        for other in hosts.iter().filter(|other| self.orderly && self.listed.has(other.index)) {
+            let has = other.rules.as_ref().is_some_and(|rules| rules.ring.has(member.own()).v4);
+            // The lists of the others have become the same without it, because it has said that it has left: it still has its rules, or its
+            // daemon has died then and the next one is not heard yet.
+            let returned = other.returned && begun_within(other, UNHEARD, now);
+            let had_left = other.has_left() || other.died_leaving || returned;
+            let excused = other.index == member.index || had_left || forgotten(other, member, now);
+            let other = other.index;
+            assert!(!has || excused, "{host} has left for {}, which {other} has in its ring", member.index);
+        }
+    }
+
     /// Checks the packets if something may have changed since it did.
     pub fn check(&mut self, hosts: &mut [Host], network: &Network, now: Instant, luck: &mut fastrand::Rng) {
         let mut changed = self.checked.is_none_or(|at| at < self.repaired && self.repaired <= now);

@@ -8,6 +8,7 @@ mod daemon;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -310,6 +311,37 @@ fn a_wait_shows_at_a_terminal_what_it_waits_for_and_an_interrupt_leaves_the_drai
 }
 
 // A reboot without a drain loses no more than a drain does.
+
+/// The daemon is slow to say what it waits for, and the interrupt comes in that time.
+#[test]
+fn an_interrupt_ends_the_wait_also_while_the_daemon_is_asked_what_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = UnixListener::bind(folder.path().join("socket")).unwrap();
+    let mut waits =
+        command(folder.path(), &["drain", "mail", "--wait"]).stderr(Stdio::piped()).spawn().unwrap();
+    let client = Pid::from_raw(waits.id().try_into().unwrap());
+    let (mut order, _) = daemon.accept().unwrap();
+    let (mut question, _) = daemon.accept().unwrap();
+    for (stream, want) in [(&mut order, "POST /v1/drain"), (&mut question, "GET /v1/waits")] {
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap();
+        let request = String::from_utf8_lossy(&request[..length]);
+        assert!(request.starts_with(want), "{request}");
+    }
+    kill(client, Signal::SIGINT).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(question);
+    let ended = std::thread::spawn(move || {
+        let mut said = String::new();
+        waits.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (waits.wait().unwrap().code(), said)
+    });
+    assert_until(PATIENCE, "the end of the wait", || ended.is_finished());
+    drop(order);
+    let (code, said) = ended.join().unwrap();
+    assert!(code == Some(1) && said.contains("interrupted; the drain goes on"), "{code:?}: {said}");
+}
+
 #[test]
 fn a_stop_prepares_withdraws_and_waits_for_connections_as_a_drain_does() {
     in_new_netns(|folder| {

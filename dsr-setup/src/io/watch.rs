@@ -45,16 +45,17 @@ enum Lock {
     Without,
 }
 
-/// Waits for the device with this name, which may be created later; `None`: SIGTERM or SIGINT came first.
+/// Waits for the device with this name, which may be created later. Returns it with the signals, so that none is lost before [`keep`] waits
+/// for them. `None`: SIGTERM or SIGINT came first.
 ///
 /// # Errors
 /// When the signals are not available.
-pub async fn appeared(host: &Host, device: &DeviceName) -> Result<Option<Host>, Error> {
+pub async fn appeared(host: &Host, device: &DeviceName) -> Result<Option<(Host, Signals)>, Error> {
     let mut signals = Signals::new()?;
     let mut said = None;
     loop {
         match host.clone().on(device).await {
-            Ok(host) => return Ok(Some(host)),
+            Ok(host) => return Ok(Some((host, signals))),
             Err(error) => {
                 let error = error.to_string();
                 if said.as_ref() != Some(&error) {
@@ -87,7 +88,7 @@ enum Happened {
 }
 
 /// The signals.
-struct Signals {
+pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -108,15 +109,14 @@ impl Signals {
 /// fails then, the VIPs stay what they were.
 ///
 /// # Errors
-/// When the signals or the kernel's events are not available at the start.
+/// When the kernel's events are not available at the start.
 pub async fn keep<F: Display>(
-    host: Host,
+    (host, signals): (Host, Signals),
     name: &DeviceName,
     wanted: Wanted,
     tunnels: BTreeSet<TunnelKind>,
     read: impl Fn() -> Result<Wanted, F>,
 ) -> Result<(), Error> {
-    let signals = Signals::new()?;
     let device = host.vips().device().clone();
     let events = watch_device(device.index)?;
     let (vips, forwarding) = wanted;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dsr_setup::io::http::{self as transport, HttpReply};
 use hyper::Method;
 use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::control::api::{Request, Response};
@@ -104,12 +105,14 @@ pub fn ask_watching(socket: &Path, request: &Request, patience: Duration) -> Res
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (path, order) = (socket.to_owned(), request.clone());
     let answer = runtime.block_on(async {
+        // It also has an interrupt that comes while the daemon is asked what it waits for.
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let asked = tokio::task::spawn_blocking(move || ask(&path, &order, patience));
         tokio::pin!(asked);
         loop {
             tokio::select! {
                 answer = &mut asked => return answer.unwrap_or_else(|error| Err(failed(io::Error::other(error)))),
-                _ = tokio::signal::ctrl_c() => return Err(ClientError::Interrupted),
+                _ = interrupts.recv() => return Err(ClientError::Interrupted),
                 () = tokio::time::sleep(SHOW) => {
                     let path = socket.to_owned();
                     let waits = tokio::task::spawn_blocking(move || ask(&path, &Request::Waits, Duration::ZERO));

@@ -32,9 +32,10 @@ fn repair() -> Duration {
 }
 
 /// How much longer than other hosts a host is not found dead that loses power now: one whose daemon is dead for long is asked once a second,
-/// to save questions.
+/// to save questions. So is one whose next daemon has just begun, by those that have not heard it yet.
 fn asked_late(host: &Host, now: Instant) -> Duration {
-    let early = host.down.is_none_or(|down| now < down + INTERVAL * EARLY);
+    let early =
+        host.down.is_none_or(|down| now < down + INTERVAL * EARLY) && !begun_within(host, UNHEARD, now);
     if early { Duration::ZERO } else { Duration::from_secs(1) }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! Touches a thread and its network namespace.
 
-use std::io::{Write as _, stderr};
-
 /// Runs a test on a thread in a new network namespace, which ends with the thread. Without root it is skipped.
 pub(super) fn in_own_netns(test: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         // libtest hides what `eprintln!` prints in a test that passes.
-        writeln!(stderr(), "skipped: needs root to make a network namespace").unwrap();
+        until::skipped("needs root to make a network namespace");
         return;
     }
     let thread = std::thread::spawn(|| {

@@ -4,8 +4,7 @@
 //!
 //! - Every packet ends after at most 32 hops, whatever the hosts know; unless a host that was off is started with a list that lacks a host
 //!   whose rules forward to it. It cannot believe the marks of a host that it has never known, and the TTL ends the packet. So it
-//!   is for a host that begins without rules, until something has arrived from the other one and the rules after that are installed, if
-//!   heartbeats are lost without a bound or the daemon of the other one is dead.
+//!   is for a host that begins without rules, as long as nothing arrives from the other one, if heartbeats are lost without a bound.
 //! - While one heartbeat of three arrives, a living owner is reached, except for the time of a repair after a host lost power: 3 heartbeats,
 //!   three delays, and the time of two installations. Starts, stops, leaving, and restarts of daemons need no such time.
 //! - While one heartbeat of three arrives, no host that lives and has its rules is dropped.

@@ -21,9 +21,6 @@ use crate::peers::Peers;
 pub const INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time that nft needs.
 pub const LONGEST_INSTALL: Duration = Duration::from_millis(30);
-/// How long a daemon that begins may keep the rules of the former one: it replaces them when it has heard every member, or has waited 8
-/// intervals for it. The ninth is for the turn after that.
-pub const KEEPS_RULES: u32 = 9;
 /// How long a start waits for the others at most.
 pub const START_WAIT: Duration = Duration::from_secs(3);
 /// How old a heartbeat can be that counts: it returns one of the last [`RETURN_WINDOW`] heartbeats of its receiver, which sends one in each
@@ -130,8 +127,6 @@ pub struct Host {
     pub down: Option<Instant>,
     /// When a daemon began that found rules of a former one.
     pub restarted: Option<Instant>,
-    /// When its last daemon learnt the MAC address of each other host.
-    learnt: [Option<Instant>; 32],
     /// When its daemon acts next.
     pub deadline: Option<Instant>,
     /// Whether something has changed that the ways of packets depend on; the oracle takes it.
@@ -206,7 +201,6 @@ impl Host {
             flows_end: None,
             down: None,
             restarted: None,
-            learnt: [None; 32],
             deadline: None,
             changed: true,
         }
@@ -216,11 +210,12 @@ impl Host {
         address(self.index)
     }
 
-    /// Whether the rules have to believe another host: its MAC address was learnt so long ago, or so long before the death of the daemon,
-    /// that rules that believe it are installed.
-    pub fn has_to_believe(&self, other: usize, now: Instant) -> bool {
-        let until = self.down.unwrap_or(now);
-        self.learnt[other].is_some_and(|at| until >= at + INTERVAL * KEEPS_RULES + LONGEST_INSTALL * 2)
+    /// Whether it has learnt the MAC address of another host, and neither waits for the answer of a member before it installs rules, nor is
+    /// just installing those that believe it.
+    pub fn has_mac(&self, other: usize) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| {
+            daemon.macs.has(other) && daemon.installing.is_none() && settled(&daemon.others)
+        })
     }
 
     /// Whether it says that it has left.
@@ -246,7 +241,6 @@ impl Host {
             MemberLists::new(&Vec::from_iter(stored), None)
         };
         self.forgot = HostSet::of(0..32);
-        self.learnt = [None; 32];
         self.daemon = Some(Daemon {
             number,
             began: world.now,
@@ -319,7 +313,6 @@ impl Host {
         match what {
             Arrival::Heartbeat(sent) => {
                 let heard = daemon.macs.insert(sent.from);
-                self.learnt[sent.from].get_or_insert(world.now);
                 let Some(member) = daemon.peers.get_mut(sent.from) else { return Vec::new() };
                 let (state, said) = (member.state(), member.said().copied());
                 match member.receive(&sent.heartbeat, world.now) {
@@ -342,7 +335,6 @@ impl Host {
             }
             Arrival::KernelAnswer { of } => {
                 let new = daemon.macs.insert(*of);
-                self.learnt[*of].get_or_insert(world.now);
                 let Some(member) = daemon.peers.get_mut(*of) else { return Vec::new() };
                 if member.kernel_answered(world.now).is_none() && !new {
                     return Vec::new();

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use announcer::chain::ring::Absence;
 
-use crate::host::{Host, HostSet, INTERVAL, KEEPS_RULES, LONGEST_INSTALL, START_WAIT, address, index};
+use crate::host::{Host, HostSet, INTERVAL, LONGEST_INSTALL, START_WAIT, address, index};
 use crate::network::{LONGEST_DELAY, Network};
 use crate::packet::{End, walk};
 
 /// How long a host whose daemon is dead stays in the rings.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a host that has lost power is off at least, if its daemon lived: [`least_off`].
+const LEAST_OFF: Duration = Duration::from_secs(1);
+/// How long a daemon that begins may keep the rules of the former one: it replaces them when it has heard every member, or has waited 8
+/// intervals for it. The ninth is for the turn after that.
+const KEEPS_RULES: u32 = 9;
 /// For how long two hosts, of which one announces and the daemon of the other has just begun, may not know each other: the first has not
 /// waited for a daemon that was dead, and the second keeps its rules, then hears that it is believed, and installs its new ones.
 const NEW_TO_EACH_OTHER: u32 = KEEPS_RULES + 4;
@@ -32,17 +37,16 @@ fn repair() -> Duration {
 }
 
 /// How much longer than other hosts a host is not found dead that loses power now: one whose daemon is dead for long is asked once a second,
-/// to save questions. So is one whose next daemon has just begun, by those that have not heard it yet.
+/// to save questions.
 fn asked_late(host: &Host, now: Instant) -> Duration {
-    let early =
-        host.down.is_none_or(|down| now < down + INTERVAL * EARLY) && !begun_within(host, UNHEARD, now);
+    let early = host.down.is_none_or(|down| now < down + INTERVAL * EARLY);
     if early { Duration::ZERO } else { Duration::from_secs(1) }
 }
 
 /// How long a host that loses power now is off at least. It boots longer than the others need to find it dead; one that were back sooner
 /// would be in their rings without having rules.
 pub fn least_off(host: &Host, now: Instant) -> Duration {
-    repair() + asked_late(host, now)
+    LEAST_OFF + asked_late(host, now)
 }
 
 /// Counters of what was checked.
@@ -180,7 +184,7 @@ impl Oracle {
     pub fn dropped(&self, host: usize, member: &Host, now: Instant) {
         // A dead daemon is not a dead host for 30 s. One that has removed its rules forwards nothing.
         // One that was off has rules again, of which this host has not heard.
-        let dead = !member.powered || member.rules_since.is_none_or(|since| now < since + repair());
+        let dead = !member.powered || member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
         let excused = dead || silent || !listed || !self.orderly;
@@ -191,7 +195,7 @@ impl Oracle {
     pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
         let (returned, made, host) = (host.returned, host.rules_made, host.index);
         // One that was off has rules again, of which this host has not heard.
-        let new = member.rules_since.is_none_or(|since| now < since + repair());
+        let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
         let silent = member.down.is_some_and(|down| now >= down + SILENCE);
         let listed = self.listed.has(host) && self.listed.has(member.index);
         // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet or has
@@ -269,7 +273,7 @@ impl Oracle {
         network: &Network,
         now: Instant,
     ) {
-        let way = walk(hosts, network, origin, owner, now);
+        let way = walk(hosts, network, origin, owner);
         assert!(
             way.hops <= 32 || way.stranger,
             "a packet from {origin} for {owner:?} has made {} hops\n{}",
@@ -277,13 +281,12 @@ impl Oracle {
             tell(hosts)
         );
         let checks = &mut self.checks;
-        let want = if owner.is_some() { End::Reached } else { End::Answered };
         if way.stranger {
             checks.strangers += 1;
-            checks.unreached += u64::from(way.end != want);
             return;
         }
         checks.hops = checks.hops.max(way.hops);
+        let want = if owner.is_some() { End::Reached } else { End::Answered };
         let meets = way.visited.overlaps(outdated) || owner.is_some_and(|owner| outdated.has(owner));
         let excuse = match () {
             () if !self.orderly => Some(&mut checks.disorderly),

@@ -1,7 +1,5 @@
 //! The way of a packet over the hosts, by the rules that are installed on each of them.
 
-use std::time::Instant;
-
 use announcer::chain::ring::LAST_MARK;
 
 use crate::host::{Host, HostSet, address, index};
@@ -26,15 +24,14 @@ pub struct Way {
     /// The hosts that have had it.
     pub visited: HostSet,
     /// Whether a host has had it from one that is not in its list and that it has never known; or from one of which nothing has arrived
-    /// since its daemon began without rules, or too recently to have made rules and to have installed them
-    /// ([`Host::has_to_believe`]), because that one's daemon is dead, or because heartbeats are lost without a bound. (A real host
+    /// since its daemon began without rules, because that one's daemon is dead, or because heartbeats are lost without a bound. (A real host
     /// learns the MAC address by the ARP or ND of its own heartbeats, which is not simulated.) It does not believe that mark, and begins
     /// another one: such a packet may only end by its TTL.
     pub stranger: bool,
 }
 
 /// The way of a packet that the routers give to `origin`, and that `owner` has a socket for; `None`: nobody. It gives up after 100 hops.
-pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usize>, now: Instant) -> Way {
+pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usize>) -> Way {
     let mut way = Way { end: End::Lost, hops: 0, visited: HostSet::default(), stranger: false };
     let mut at = origin;
     let mut came: Option<(usize, u8)> = None;
@@ -48,8 +45,7 @@ pub fn walk(hosts: &[Host], network: &Network, origin: usize, owner: Option<usiz
         let Some(forwarding) = &rules.ring.v4 else { return answered };
         let believed = came.filter(|(from, _)| rules.believed.has(*from));
         way.stranger |= came.is_some_and(|(from, _)| {
-            let unheard = !network.bounded || hosts[from].down.is_some();
-            let unheard = unheard && !hosts[at].has_to_believe(from, now);
+            let unheard = (!network.bounded || hosts[from].down.is_some()) && !hosts[at].has_mac(from);
             !rules.believed.has(from) && (unheard || !hosts[at].list.contains(&address(from)))
         });
         let mark = match believed {

@@ -4,7 +4,8 @@
 //! Pure, but for the mutex between the client and the thread that begins phases; the client itself is in `run`. Each flow is one
 //! TCP connection with a request from time to time (HTTP keep-alive); one that breaks is counted and opened again. Each new connection
 //! is one request of `load`. What happens counts in the phase in which its request was sent, or, without a request, in which it was
-//! seen.
+//! seen. A request that was sent just before a phase began, and had no answer by then, counts in that phase: the host that should answer may
+//! have died at its beginning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -357,26 +358,34 @@ impl Control {
         }
     }
 
+    /// Records in the phase of a request: that in which it was sent; or the next one, if that began within [`DELAYED`] and before the end.
+    fn at_request(&self, sent: Instant, ended: Instant, record: impl FnOnce(&mut Phase)) {
+        let next = self.phases().iter().map(|(began, _)| *began).find(|began| *began > sent);
+        let waits = next.filter(|began| *began <= ended && *began < sent + DELAYED);
+        self.at(waits.unwrap_or(sent), record);
+    }
+
     /// Records the answer to a request of a flow.
     fn answered(&self, asked: Instant, took: Duration) {
-        self.at(asked, |Phase { flows, .. }| {
+        self.at_request(asked, asked + took, |Phase { flows, .. }| {
             flows.answered += 1;
             flows.delays_ms.extend(delay(took));
             flows.slowest_us = flows.slowest_us.max(micros(took));
         });
     }
 
-    /// Records that a flow broke, whose SYN was sent at `opened`: it counts in the phase of `cause`.
+    /// Records that a flow broke, whose SYN was sent at `opened`: it counts in the phase of `cause`, a request or the break itself.
     fn broke(&self, opened: Instant, cause: Instant, how: Break, frontend: &str) {
-        let (opened_ms, at_ms) = (self.since_start(opened), self.since_start(Instant::now()));
+        let now = Instant::now();
+        let (opened_ms, at_ms) = (self.since_start(opened), self.since_start(now));
         let broken = Broken { opened_ms, at_ms, how, frontend: frontend.to_owned() };
-        self.at(cause, |phase| phase.flows.broken.push(broken));
+        self.at_request(cause, now, |phase| phase.flows.broken.push(broken));
     }
 
     /// Records the end of a new connection.
     fn ended(&self, begun: Instant, took: Duration, outcome: &Outcome) {
         let at_ms = self.since_start(begun);
-        self.at(begun, |Phase { new, .. }| {
+        self.at_request(begun, begun + took, |Phase { new, .. }| {
             new.counts.add(outcome);
             let how = match outcome {
                 Outcome::Ok(_) => {

@@ -191,3 +191,27 @@ fn nobody_listening_is_a_flow_that_is_not_opened_and_a_connection_that_is_refuse
     assert!(phase.flows.broken.is_empty(), "{report}");
     assert_eq!(phase.new.counts.refused, phase.new.lost.len() as u64);
 }
+
+#[test]
+fn a_request_without_an_answer_when_a_phase_begins_counts_there_unless_it_was_late_before() {
+    let (short, long) = (Duration::from_millis(1), DELAYED + Duration::from_millis(50));
+    // How long before the mark it was sent, whether it ended after the mark, and whether it counts in the new phase.
+    for (before, is_open, is_new) in [(short, true, true), (short, false, false), (long, true, false)] {
+        let control = Control::new();
+        let sent = Instant::now();
+        thread::sleep(before);
+        control.mark("died");
+        let took = if is_open { sent.elapsed() + short } else { Duration::ZERO };
+        control.ended(sent, took, &Outcome::TimedOut);
+        control.answered(sent, took);
+        if is_open {
+            control.broke(sent, sent, Break::Reset, "fe1");
+        }
+        let report = control.report();
+        let died = report.phase("died").unwrap();
+        let counted = (died.new.lost.len(), died.flows.answered, died.flows.broken.len());
+        let n = usize::from(is_new);
+        assert_eq!(counted, (n, n as u64, n), "{before:?} {is_open}");
+        assert_eq!(report.phases[0].new.lost.len(), 1 - n, "{before:?} {is_open}");
+    }
+}

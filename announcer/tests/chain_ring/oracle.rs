@@ -193,6 +193,7 @@ impl Oracle {
 
     /// The rules of a host pass over a member now that they had in the ring before.
     pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
+        let began = host.daemon.as_ref().map(|daemon| daemon.began);
         let (returned, made, host) = (host.returned, host.rules_made, host.index);
         // One that was off has rules again, of which this host has not heard.
         let new = member.rules_since.is_none_or(|since| now < since + LEAST_OFF);
@@ -201,7 +202,13 @@ impl Oracle {
         // A former daemon of it has said that it has left, also to a former daemon of this host, and the present one is not heard yet or has
         // died. It announces again when it is in the rings, and owns no flow before.
         let had_left = matches!(why, Some(Absence::Left | Absence::Unknown));
-        let unheard = had_left && member.returned && (begun_within(member, UNHEARD, now) || !member.owns);
+        // Or it has died so soon after this host's daemon began that no heartbeat of it arrived.
+        let met = member
+            .down
+            .zip(began)
+            .is_some_and(|(down, began)| began <= down && down < began + INTERVAL * UNHEARD);
+        let unheard =
+            had_left && member.returned && (begun_within(member, UNHEARD, now) || !member.owns || met);
         let left = member.has_left() || member.died_leaving || unheard || returned;
         // It was removed and added again, and the others have not heard yet that all have the list.
         let added = why == Some(Absence::NotAgreed) && now < self.changed_lists + START_WAIT;
@@ -310,14 +317,30 @@ impl Oracle {
 
     /// The hosts with a dead daemon whose rules do not fit: a host has lost power or has joined since it died, which nobody can tell its
     /// kernel; or a host that has joined since then has not heard it; or so many are in the rings of others now, although they do not
-    /// announce yet, that its mark ends before a packet has come round. And the hosts that have left and are still in the ring of
-    /// one that they had forgotten: a packet that comes to one of them ends there. One that does not is not excused.
+    /// announce yet, that its mark ends before a packet has come round. The hosts whose mark ends too early because they have not heard one
+    /// that has just begun. And the hosts that have left and are still in the ring of one that they had forgotten: a packet that comes to one
+    /// of them ends there. One that does not is not excused.
     fn outdated(hosts: &[Host], now: Instant) -> HostSet {
         let mut set = HostSet::default();
         let rings = hosts.iter().filter_map(|host| host.rules.as_ref()).flat_map(|rules| &rules.ring.entries);
         let in_rings = HostSet::of(rings.filter(|entry| entry.v4.is_none()).map(|entry| index(entry.member)));
         let takes_hop = |host: &Host| host.rules.is_some() && in_rings.has(host.index);
         let hops = hosts.iter().filter(|host| takes_hop(host)).count();
+        // With losses, a host has not heard yet all that have just begun, and does not count them. They may be hops of others already.
+        for host in hosts.iter().filter(|host| host.powered && host.down.is_none()) {
+            let Some(ring) = host.rules.as_ref().map(|rules| &rules.ring) else { continue };
+            let is_new = |other: &&Host| {
+                let entry = ring.entries.iter().find(|entry| entry.member == other.own());
+                let is_unheard = entry.is_some_and(|entry| entry.v4 == Some(Absence::Unknown));
+                let began = other.daemon.as_ref().map(|daemon| daemon.began);
+                is_unheard && takes_hop(other) && began.is_some_and(|began| now < began + INTERVAL * UNHEARD)
+            };
+            let length = ring.v4.map_or(0, |forwarding| usize::from(forwarding.length));
+            let new = hosts.iter().filter(is_new).count();
+            if new > 0 && length < hops && hops <= length + new {
+                set.insert(host.index);
+            }
+        }
         for orphan in hosts.iter().filter(|host| host.powered && host.down.is_some()) {
             let Some(rules) = &orphan.rules else { continue };
             let own = orphan.own();

@@ -8,7 +8,7 @@
 //! - While one heartbeat of three arrives, a living owner is reached, except for the time of a repair after a host lost power: 3 heartbeats,
 //!   three delays, and the time of two installations. Starts, stops, leaving, and restarts of daemons need no such time.
 //! - While one heartbeat of three arrives, no host that lives and has its rules is dropped.
-//! - New rules pass over no member that lives, also if its daemon is dead.
+//! - New rules skip no member that lives, also if its daemon is dead.
 //! - A host that announces is in the ring of every other host, and has them in its own.
 //! - A heartbeat counts once at most, and never after it has become old. Somebody without the key records them, holds some back, and sends
 //!   them again.
@@ -237,9 +237,9 @@ impl Simulation {
                     self.sum.repairs += u64::from(!member.powered);
                     self.oracle.dropped(host, member, self.now);
                 }
-                Effect::PassedOver(member, why) => {
+                Effect::Skipped(member, why) => {
                     let member = &self.hosts[index(member)];
-                    self.oracle.passed_over(&self.hosts[host], member, why, self.now);
+                    self.oracle.skipped(&self.hosts[host], member, why, self.now);
                 }
             }
         }
@@ -350,7 +350,7 @@ impl Simulation {
             let member = address(self.luck.usize(..self.hosts.len()));
             let mut list = self.list.clone();
             if list.contains(&member) {
-                // A host that starts may not have been heard by those that have removed it: it passes them over. docs/chain.md says
+                // A host that starts may not have been heard by those that have removed it: it skips them. docs/chain.md says
                 // that a host is not removed while it starts.
                 let host = &self.hosts[index(member)];
                 if host.daemon.as_ref().is_some_and(|daemon| daemon.leaving.is_none()) && !host.announces {

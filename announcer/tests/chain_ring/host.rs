@@ -166,8 +166,8 @@ pub enum Effect {
     SaidLeft(IpAddr),
     /// It declares a member dead.
     Dropped(IpAddr),
-    /// Its new rules pass over a member that the former ones had in the ring, and why; `None`: no list names it any more.
-    PassedOver(IpAddr, Option<Absence>),
+    /// Its new rules skip a member that the former ones had in the ring, and why; `None`: no list names it any more.
+    Skipped(IpAddr, Option<Absence>),
 }
 
 pub struct World<'a> {
@@ -354,11 +354,11 @@ impl Host {
                 };
                 let before = before.iter().flat_map(|rules| &rules.ring.entries);
                 let before = before.filter(|entry| entry.v4.is_none()).map(|entry| entry.member);
-                let passed_over = before.filter_map(|member| {
+                let skipped = before.filter_map(|member| {
                     let absence = after(member);
-                    (absence != Some(None)).then(|| Effect::PassedOver(member, absence.flatten()))
+                    (absence != Some(None)).then(|| Effect::Skipped(member, absence.flatten()))
                 });
-                effects.extend(passed_over);
+                effects.extend(skipped);
             }
             Arrival::Installed { .. } => return Vec::new(),
         }

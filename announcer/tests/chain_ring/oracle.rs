@@ -191,8 +191,8 @@ impl Oracle {
         assert!(excused, "host {host} drops {}, which lives", member.index);
     }
 
-    /// The rules of a host pass over a member now that they had in the ring before.
-    pub fn passed_over(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
+    /// The rules of a host skip a member now that they had in the ring before.
+    pub fn skipped(&self, host: &Host, member: &Host, why: Option<Absence>, now: Instant) {
         let began = host.daemon.as_ref().map(|daemon| daemon.began);
         let (returned, made, host) = (host.returned, host.rules_made, host.index);
         // One that was off has rules again, of which this host has not heard.
@@ -218,10 +218,10 @@ impl Oracle {
         let installing = why.is_none() && self.added.has(member.index) && made <= Some(self.changed_lists);
         let lists = added || again || installing || !listed;
         let excused = !member.powered || new || silent || left || lists || !self.orderly;
-        assert!(excused, "the new rules of host {host} pass over {}, which lives", member.index);
+        assert!(excused, "the new rules of host {host} skip {}, which lives", member.index);
     }
 
-    /// A host begins now to say to a removed member that it has left. That member then passes over it, so nobody may forward to it any more.
+    /// A host begins now to say to a removed member that it has left. That member then skips it, so no host may forward to that member any more.
     pub fn said_left(&self, host: usize, member: &Host, hosts: &[Host], now: Instant) {
         for other in hosts.iter().filter(|other| self.orderly && self.listed.has(other.index)) {
             let has = other.rules.as_ref().is_some_and(|rules| rules.ring.has(member.own()).v4);

@@ -14,7 +14,7 @@
 //!
 //! All agree when each member of the new list that lives has said that its list is the same. A removed member need not agree.
 //!
-//! A removed member that hears from us that we have left skips us. So nobody may forward to it any more then. But a member whose
+//! A removed member that hears from us that we have left skips us. So no member may forward to it any more then. But a member whose
 //! daemon has died keeps its rules until its next daemon replaces them; and the next daemon of a member that had left may come back with the
 //! former list. The 12 intervals begin again while the daemon of a member of the list is dead, when its next one is heard, and while one
 //! that lives has another list. If the daemon of the removed member itself is dead, we go on until we have said to its
@@ -109,7 +109,7 @@ impl MemberLists {
         }
         let began = if self.agreed { self.last_beginning(ours, others, interval, now) } else { Some(now) };
         for since in self.removed.values_mut().flatten() {
-            // Once we say that we have left, nobody forwards to that member any more.
+            // Once we say that we have left, no member forwards to that one any more.
             if now < *since + interval * LEFT_AFTER {
                 *since = began.map_or(*since, |began| began.max(*since));
             }

@@ -146,7 +146,6 @@ fn a_removed_member_is_not_told_that_we_have_left_before_every_daemon_has_replac
     }
 }
 
-/// With a loss of two heartbeats of three, members are silent for up to 1.6 intervals again and again.
 /// A member that had left need not agree. If its stop is interrupted, its next daemon may have the former list, and forwards to the removed
 /// member.
 #[test]
@@ -168,6 +167,7 @@ fn a_removed_member_is_not_told_that_we_have_left_while_one_that_came_back_has_a
     }
 }
 
+/// With a loss of two heartbeats of three, members are silent for up to 1.6 intervals again and again.
 #[test]
 fn a_short_silence_is_no_dead_daemon() {
     let begin = Instant::now();

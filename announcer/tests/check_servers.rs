@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use daemon::{FIXTURE, command, in_new_netns, ip, write_config};
 use nix::sys::signal::Signal;
-use real_server::RealServer;
+use real_server::{RealServer, nginx};
 use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -194,15 +194,7 @@ fn unbound_is_asked_by_udp_tcp_and_tls() {
     });
 }
 
-const NGINX: &str = "daemon off;
-master_process off;
-user root;
-pid FOLDER/pid;
-error_log stderr crit;
-events {}
-http {
-  access_log off;
-  server {
+const NGINX: &str = "  server {
     listen 192.0.2.53:443 ssl;
     listen 192.0.2.53:444 ssl proxy_protocol;
     ssl_certificate FOLDER/cert.pem;
@@ -212,7 +204,6 @@ http {
     ssl_verify_client on;
     location = / { return 200 \"$ssl_client_verify $proxy_protocol_addr\\n\"; }
   }
-}
 ";
 
 const HAPROXY: &str = "defaults
@@ -279,7 +270,8 @@ fn web_servers_require_a_client_certificate() {
             format!("http = \"https://www.example.com:444/\"\nexpect_body = \"SUCCESS 192.0.2.53$\"\n{lines}")
                 .replace('$', "\\\\s")
         };
-        for (program, text, words) in [("nginx", NGINX, vec!["-c"]), ("haproxy", HAPROXY, vec!["-db", "-f"])]
+        for (program, text, words) in
+            [("nginx", nginx(NGINX), vec!["-c"]), ("haproxy", HAPROXY.to_owned(), vec!["-db", "-f"])]
         {
             let config = folder.join("server.conf");
             std::fs::write(&config, text.replace("FOLDER", path)).unwrap();

@@ -20,7 +20,7 @@ use announcer::config::parse;
 use announcer::health::io::one_shot;
 use announcer::health::outcome::Outcome;
 use daemon::{Daemon, in_new_netns, ip, router, write_config};
-use real_server::RealServer;
+use real_server::{RealServer, nginx};
 use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -158,15 +158,7 @@ fn outcomes(vrf: &str) -> Vec<(String, String, bool)> {
 }
 
 /// `/healthz` is what a gRPC server says that serves (the message of grpc.health.v1, 8 1), with its status behind it.
-const NGINX: &str = "daemon off;
-master_process off;
-user root;
-pid FOLDER/pid;
-error_log stderr crit;
-events {}
-http {
-  access_log off;
-  server {
+const NGINX: &str = "  server {
     listen 192.0.2.80:80;
     listen 192.0.2.80:443 ssl;
     ssl_certificate FOLDER/cert.pem;
@@ -180,7 +172,6 @@ http {
     add_trailer grpc-status 0;
     location = /grpc.health.v1.Health/Check { error_page 404 =200 /healthz; }
   }
-}
 ";
 
 const UNBOUND: &str = "server:
@@ -223,7 +214,7 @@ fn servers(folder: &Path) -> Option<[RealServer; 3]> {
             let _ = udp.send_to(b"pong", from);
         }
     });
-    let nginx = start("nginx", NGINX, &["-e", "stderr", "-c"])?;
+    let nginx = start("nginx", &nginx(NGINX), &["-e", "stderr", "-c"])?;
     let unbound = start("unbound", UNBOUND, &["-d", "-c"])?;
     // -x: it does not set the clock of this host.
     let chrony = start("chronyd", CHRONY, &["-d", "-x", "-u", "root", "-f"])?;

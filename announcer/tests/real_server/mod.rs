@@ -42,3 +42,11 @@ impl RealServer {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 }
+
+/// The configuration of nginx as one process, with these `server` blocks. FOLDER stands for the folder of the test.
+pub fn nginx(servers: &str) -> String {
+    format!(
+        "daemon off;\nmaster_process off;\nuser root;\npid FOLDER/pid;\nerror_log stderr crit;\nevents {{}}\n\
+         http {{\n  access_log off;\n{servers}}}\n"
+    )
+}
